@@ -43,7 +43,7 @@ types: .venv/.stamp ## mypy, strict
 
 .PHONY: imports
 imports: .venv/.stamp ## the layers: imports point down only
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 .PHONY: shellcheck
 shellcheck: .venv/.stamp ## every shell script
