@@ -1,0 +1,91 @@
+"""The disk image that every host starts from, built once a machine by `base.sh`.
+
+Cached under $FLEETD_LAB_CACHE or /var/cache/fleetd-lab by the hash of the recipe. An image is
+built under a temporary name and renamed, so that a name that exists is complete; a file lock makes
+the second of two runs wait for the first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .machine import LabError, run
+
+RECIPE: Final = Path(__file__).with_name("base.sh")
+AGENT: Final = Path(__file__).with_name("agent.sh")
+
+
+def cache() -> Path:
+    return Path(os.environ.get("FLEETD_LAB_CACHE", "/var/cache/fleetd-lab"))
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A complete image: `root` is only ever a lower layer and never written to again."""
+
+    root: Path
+
+    @classmethod
+    def built(cls) -> Base:
+        """The image of the present recipe, built now when there is none."""
+        key = hashlib.sha256(RECIPE.read_bytes()).hexdigest()[:12]
+        store = cache()
+        store.mkdir(parents=True, exist_ok=True)
+        final = store / f"base-{key}"
+        with _lock(store / "lock"):
+            if not final.exists():
+                _build(final)
+        return cls(final)
+
+    def pack_image(self, tar: Path) -> None:
+        """Write the file system of a container image: a static busybox with its links, the agent.
+
+        It has no name of its own: `Host.import_image` gives it any.
+        """
+        busybox = self.root / "bin/busybox"
+        links = run([busybox, "--list"]).stdout.split()
+        with tarfile.open(tar, "w") as out:
+            out.add(busybox, "bin/busybox")
+            out.add(AGENT, "agent")
+            for directory in ("tmp", "etc", "var", "proc", "sys", "dev"):
+                entry = tarfile.TarInfo(directory)
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                out.addfile(entry)
+            for name in links:
+                if name == "busybox":
+                    continue
+                link = tarfile.TarInfo(f"bin/{name}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                out.addfile(link)
+
+
+def _build(final: Path) -> None:
+    building = final.with_suffix(".building")
+    log = final.with_suffix(".log")
+    print(f"lab: building {final} (about two minutes, once; log in {log})", file=sys.stderr)
+    shutil.rmtree(building, ignore_errors=True)
+    script = 'exec sh "$0" "$1" >"$2" 2>&1'
+    try:
+        run(["unshare", "--mount", "sh", "-c", script, RECIPE, building, log], timeout=1200)
+    except LabError:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+        raise LabError(f"the base image cannot be built; the end of {log}:\n{tail}") from None
+    building.rename(final)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file; waits as long as another run builds."""
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,65 @@
+#!/bin/sh
+# Builds the root filesystem that every host of the lab starts from: base.sh DIR
+#
+# Debian 12 with systemd, sshd, podman and docker (off until a host wants it), the login shells that
+# operators use, and nothing that would help fleetd by accident: no curl, no wget.
+# The cache is keyed by the hash of this file, so an edit here is a new image.
+# Run it in a mount namespace of its own: what it mounts goes away with it.
+set -eu
+root=$1
+
+debootstrap --variant=minbase \
+    --include=systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,procps,ca-certificates \
+    bookworm "$root"
+
+mount -t proc proc "$root/proc"
+printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing starts while we install
+chmod 755 "$root/usr/sbin/policy-rc.d"
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+# podman fails inside debootstrap's --include. crun is left out: it wants CAP_SYS_RESOURCE.
+chroot "$root" apt-get install -y --no-install-recommends \
+    podman runc netavark aardvark-dns docker.io zsh fish tcsh dash busybox-static python3-minimal \
+    python3 libpam-systemd
+chroot "$root" apt-get clean
+rm -rf "$root/usr/sbin/policy-rc.d" "$root"/var/lib/apt/lists/*
+umount "$root/proc"
+
+# Identity is each host's own; the lab writes it before the first boot.
+rm -f "$root"/etc/ssh/ssh_host_*
+: >"$root/etc/machine-id"
+rm -f "$root/var/lib/dbus/machine-id"
+
+# "*" and not "!": without PAM an account locked by "!" is refused even with a good key.
+chroot "$root" useradd -m -s /bin/bash -u 1000 -p '*' fleet
+echo 'fleet ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/fleet"
+chmod 440 "$root/etc/sudoers.d/fleet"
+cat >"$root/etc/ssh/sshd_config.d/lab.conf" <<'CONF'
+PasswordAuthentication no
+UseDNS no
+MaxStartups 200
+CONF
+
+chroot "$root" systemctl set-default multi-user.target
+for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
+    fstrim.timer podman.service podman.socket podman-auto-update.timer podman-restart.service \
+    docker.service docker.socket containerd.service; do
+    chroot "$root" systemctl disable "$unit" || true # not every release has every one
+done
+chroot "$root" systemctl mask console-getty.service getty.target systemd-firstboot.service \
+    apt-daily.service apt-daily-upgrade.service e2scrub_reap.service \
+    systemd-networkd.service systemd-resolved.service
+
+mkdir -p "$root/var/log/journal" "$root/etc/systemd/journald.conf.d" "$root/etc/docker"
+cat >"$root/etc/systemd/journald.conf.d/lab.conf" <<'CONF'
+[Journal]
+Storage=persistent
+SystemMaxUse=16M
+SystemMaxFileSize=4M
+CONF
+# No memory or pids controller reaches the hosts when the machine has cgroup v1 mounted.
+cat >"$root/etc/containers/containers.conf" <<'CONF'
+[containers]
+pids_limit = 0
+[engine]
+runtime = "runc"
+CONF
