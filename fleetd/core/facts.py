@@ -1,0 +1,200 @@
+"""What a host said in one visit: raw facts, part by part, nothing judged yet.
+
+A part that could not be read is `Unknown` with the reason, and never an empty value: nobody may take
+silence for absence. `copies.judge` turns these facts into copies with a state and their damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from fleetd.core.meta import Key
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[T]):
+    """An answer."""
+
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No answer, and why (a sentence for a person, already stripped of control characters)."""
+
+    why: str
+
+
+Part = Known[T] | Unknown
+
+
+class Slot(StrEnum):
+    """The two places that a copy can take on a host; an in-place update keeps the slot."""
+
+    A = "a"
+    B = "b"
+
+
+class Runtime(StrEnum):
+    """What runs the workload on a host."""
+
+    PODMAN = "podman"
+    DOCKER = "docker"
+    SYSTEMD = "systemd"
+
+
+class Role(StrEnum):
+    """What a unit of a copy is for. Only MAIN units decide whether the copy is alive."""
+
+    MAIN = "main"
+    TARGET = "target"
+    PROBE = "probe"
+    BORROWED = "borrowed"
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Who answered, and when by its own clock."""
+
+    machine_id: str
+    boot_id: str
+    uptime_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose host it is: the fleet, and the highest term it has obeyed."""
+
+    fleet: str
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerCopy:
+    """One copy that fleetd made here, as the host's ledger has it."""
+
+    ds: Key
+    slot: Slot
+    revision: str
+    bundle: str
+    runtime: Runtime
+    units: Mapping[str, Role] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
+    complete: bool = True
+    """False between the first and the last step of an apply: it was cut, and must run again."""
+
+
+class Deviation(StrEnum):
+    """How a file differs from the ledger."""
+
+    MISSING = "missing"
+    EDITED = "edited"
+    MODE = "mode"
+
+
+@dataclass(frozen=True, slots=True)
+class FileDeviation:
+    """A file of the ledger that is not as fleetd left it."""
+
+    path: str
+    kind: Deviation
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """One unit, as `systemctl show` tells, with the stamp and the probe result beside it.
+
+    `active_for_s` is the time in the present active state on the host's clock; None when not active.
+    `stamp_revision`/`stamp_invocation` are what the unit's last start wrote ("" when nothing).
+    `probe` is None where there is no result for this invocation.
+    """
+
+    id: str
+    load: str = "not-found"
+    active: str = "inactive"
+    sub: str = "dead"
+    result: str = "success"
+    exec_status: int = 0
+    restarts: int = 0
+    invocation: str = ""
+    active_for_s: float | None = None
+    need_reload: bool = False
+    file_state: str = ""
+    fragment: str = ""
+    drop_ins: tuple[str, ...] = ()
+    job: bool = False
+    stamp_revision: str = ""
+    stamp_invocation: str = ""
+    probe: bool | None = None
+    probe_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSeen:
+    """A container carrying our fleet's label, or bearing a name from the ledger."""
+
+    id: str
+    name: str
+    running: bool
+    ours: bool
+    ds: Key | None = None
+    slot: Slot | None = None
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What changes seldom; asked for when the boot is new or a copy is about to be rendered."""
+
+    hostname: str
+    os: str
+    arch: str
+    kernel: str = ""
+    distribution: str = ""
+    systemd: int = 0
+    podman: str = ""
+    docker: str = ""
+    cgroup: int = 2
+    selinux: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything that one visit brought home.
+
+    `owner` is Known(None) on a host that no fleet has claimed. `engine` and `facts` are None when they were
+    not asked for. `units` holds the ledger's units plus any other unit named `fleetd-*`.
+    """
+
+    clock: Part[Clock]
+    owner: Part[Owner | None]
+    ledger: Part[tuple[LedgerCopy, ...]]
+    files: Part[tuple[FileDeviation, ...]]
+    units: Part[tuple[UnitState, ...]]
+    engine: Part[tuple[ContainerSeen, ...]] | None = None
+    facts: Part[HostFacts] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostProfile:
+    """The class of hosts that one rendering serves."""
+
+    runtime: Runtime
+    runtime_version: int = 0
+    """Major version of the engine; 0 for systemd workloads."""
+    systemd: int = 252
+    cgroup: int = 2
+    selinux: bool = False
+    arch: str = "amd64"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.runtime}{self.runtime_version or ''}-systemd{self.systemd}-cgroup{self.cgroup}"
+            f"{'-selinux' if self.selinux else ''}-{self.arch}"
+        )

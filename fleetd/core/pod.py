@@ -1,0 +1,266 @@
+"""The pod template of a DaemonSet: the fields that fleetd honours, as Kubernetes names them.
+
+Fields of a Pod that are not here are in `fields`, with what happens to them (emulated, ignored with a note,
+refused). Semantics of a field live with whoever renders or judges it, not here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from fleetd.core.meta import Model
+
+Quantity = str | int | float
+Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+
+
+class Toleration(Model):
+    """Which taints a pod tolerates (K 23-29)."""
+
+    key: str = ""
+    operator: Literal["Equal", "Exists", "Gt", "Lt"] = "Equal"
+    value: str = ""
+    effect: Effect | Literal[""] = ""
+    toleration_seconds: int | None = None
+
+
+class NodeSelectorRequirement(Model):
+    """One expression of a node selector term (K 34-40)."""
+
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
+    values: list[str] = Field(default_factory=list)
+
+
+class NodeSelectorTerm(Model):
+    """Expressions and fields, all of which must hold (K 32, 33)."""
+
+    match_expressions: list[NodeSelectorRequirement] = Field(default_factory=list)
+    match_fields: list[NodeSelectorRequirement] = Field(default_factory=list)
+
+
+class NodeSelector(Model):
+    """Terms of which one must hold."""
+
+    node_selector_terms: list[NodeSelectorTerm] = Field(default_factory=list)
+
+
+class NodeAffinity(Model):
+    """Required node affinity; the preferred form never matters to a DaemonSet (K 11)."""
+
+    required: NodeSelector | None = Field(
+        default=None, alias="requiredDuringSchedulingIgnoredDuringExecution"
+    )
+
+
+class Affinity(Model):
+    """Of the affinities only the node's decides where an agent runs."""
+
+    node_affinity: NodeAffinity | None = None
+
+
+class FieldRef(Model):
+    """A value of the pod or its node, by field path."""
+
+    field_path: str
+    api_version: str = "v1"
+
+
+class KeyRef(Model):
+    """A key of a ConfigMap or Secret in the DaemonSet's namespace."""
+
+    name: str
+    key: str
+    optional: bool = False
+
+
+class EnvVarSource(Model):
+    """Where the value of a variable comes from: exactly one of these."""
+
+    field_ref: FieldRef | None = None
+    config_map_key_ref: KeyRef | None = None
+    secret_key_ref: KeyRef | None = None
+
+
+class EnvVar(Model):
+    """One environment variable: a value (with `$(VAR)` expansion) or a source."""
+
+    name: str
+    value: str = ""
+    value_from: EnvVarSource | None = None
+
+
+class ContainerPort(Model):
+    """A port that the container listens on."""
+
+    name: str = ""
+    container_port: int
+    host_port: int = 0
+    host_ip: str = Field(default="", alias="hostIP")
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+
+
+class ResourceRequirements(Model):
+    """Requests and limits as Kubernetes quantities."""
+
+    limits: dict[str, Quantity] = Field(default_factory=dict)
+    requests: dict[str, Quantity] = Field(default_factory=dict)
+
+
+class Capabilities(Model):
+    """Linux capabilities, named without `CAP_`."""
+
+    add: list[str] = Field(default_factory=list)
+    drop: list[str] = Field(default_factory=list)
+
+
+class SecurityContext(Model):
+    """What the container may do."""
+
+    privileged: bool = False
+    capabilities: Capabilities | None = None
+
+
+class VolumeMount(Model):
+    """Where a volume appears in the container."""
+
+    name: str
+    mount_path: str
+    sub_path: str = ""
+    read_only: bool = False
+
+
+class ExecAction(Model):
+    """A command run in the container; success is exit status 0."""
+
+    command: list[str]
+
+
+class HTTPHeader(Model):
+    """One header of an HTTP probe."""
+
+    name: str
+    value: str
+
+
+class HTTPGetAction(Model):
+    """An HTTP GET; success is a status from 200 to 399."""
+
+    path: str = "/"
+    port: int | str
+    host: str = ""
+    scheme: Literal["HTTP", "HTTPS"] = "HTTP"
+    http_headers: list[HTTPHeader] = Field(default_factory=list)
+
+
+class TCPSocketAction(Model):
+    """A connection that must open."""
+
+    port: int | str
+    host: str = ""
+
+
+class Probe(Model):
+    """A probe and its thresholds; exactly one of the three actions."""
+
+    exec_: ExecAction | None = Field(default=None, alias="exec")
+    http_get: HTTPGetAction | None = None
+    tcp_socket: TCPSocketAction | None = None
+    initial_delay_seconds: int = 0
+    timeout_seconds: int = 1
+    period_seconds: int = 10
+    success_threshold: int = 1
+    failure_threshold: int = 3
+
+
+class Container(Model):
+    """One container of the pod."""
+
+    name: str
+    image: str
+    command: list[str] = Field(default_factory=list)
+    args: list[str] = Field(default_factory=list)
+    env: list[EnvVar] = Field(default_factory=list)
+    ports: list[ContainerPort] = Field(default_factory=list)
+    resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
+    volume_mounts: list[VolumeMount] = Field(default_factory=list)
+    security_context: SecurityContext | None = None
+    readiness_probe: Probe | None = None
+
+
+class HostPathVolume(Model):
+    """A path of the host; an empty type means: no check, made when missing."""
+
+    path: str
+    type: Literal[
+        "",
+        "DirectoryOrCreate",
+        "Directory",
+        "FileOrCreate",
+        "File",
+        "Socket",
+        "CharDevice",
+        "BlockDevice",
+    ] = ""
+
+
+class KeyToPath(Model):
+    """One key of a ConfigMap or Secret as a file."""
+
+    key: str
+    path: str
+    mode: int | None = None
+
+
+class ConfigMapVolume(Model):
+    """A ConfigMap as a directory of files."""
+
+    name: str
+    items: list[KeyToPath] = Field(default_factory=list)
+    default_mode: int = 0o644
+    optional: bool = False
+
+
+class SecretVolume(Model):
+    """A Secret as a directory of files."""
+
+    secret_name: str
+    items: list[KeyToPath] = Field(default_factory=list)
+    default_mode: int = 0o644
+    optional: bool = False
+
+
+class EmptyDirVolume(Model):
+    """A directory that lives as long as the copy."""
+
+
+class Volume(Model):
+    """A volume: exactly one of its sources."""
+
+    name: str
+    host_path: HostPathVolume | None = None
+    config_map: ConfigMapVolume | None = None
+    secret: SecretVolume | None = None
+    empty_dir: EmptyDirVolume | None = None
+
+
+class Placement(Model):
+    """The fields of a template's spec that decide where copies may run."""
+
+    node_name: str = ""
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    affinity: Affinity | None = None
+    tolerations: list[Toleration] = Field(default_factory=list)
+
+
+class PodSpec(Placement):
+    """The spec of a pod whose work is done by containers."""
+
+    containers: list[Container]
+    volumes: list[Volume] = Field(default_factory=list)
+    termination_grace_period_seconds: int = 30
+    host_network: bool = False
+    host_pid: bool = Field(default=False, alias="hostPID")
+    restart_policy: Literal["Always"] = "Always"

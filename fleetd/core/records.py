@@ -1,0 +1,229 @@
+"""What the state remembers: one frozen record per row.
+
+Every record names its identity in `identity()`. Times are UTC seconds since the epoch. Text fields named
+`*_json` hold JSON of the shape given. The store keeps records; it does not interpret them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One fact about the state itself: fleet id, fleet key, term, inventory sources, schema notes."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRecord:
+    """A DaemonSet, ConfigMap or Secret. `spec_json` is the whole document (model_dump, by alias)."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: int
+    document_json: str
+    last_applied_json: str
+    created: float
+    observed_generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRecord:
+    """A template of a DaemonSet with the content that it references, and its place in the history.
+
+    `content_json` maps "ConfigMap/name" to the data used; Secrets only by HMAC.
+    """
+
+    namespace: str
+    name: str
+    revision: str
+    number: int
+    template_json: str
+    content_json: str
+    created: float
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRecord:
+    """A revision as it was rendered for one profile and slot (see `bundle`)."""
+
+    namespace: str
+    name: str
+    revision: str
+    profile: str
+    slot: str
+    digest: str
+    bundle_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """What a tag meant when a revision was first pulled, per architecture."""
+
+    namespace: str
+    name: str
+    revision: str
+    image: str
+    arch: str
+    pinned: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A host that the state has met. `ssh_json`: the last settings that worked; `labels_json`,
+    `taints_json`: the overlay set by verbs (a null value removes an inventory label);
+    `facts_json`: the last HostFacts. `left` is 0 or the time at which it left the inventory."""
+
+    name: str
+    machine_id: str = ""
+    boot_id: str = ""
+    ssh_json: str = ""
+    facts_json: str = ""
+    seen: float = 0.0
+    unreachable: str = ""
+    cordoned: bool = False
+    held: bool = False
+    labels_json: str = "{}"
+    taints_json: str = "[]"
+    left: float = 0.0
+    runtime: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """The last copy seen on a node. `bundle` is the digest of the bundle that we put there."""
+
+    namespace: str
+    name: str
+    node: str
+    slot: str
+    revision: str
+    bundle: str
+    phase: str
+    ready: bool
+    available: bool
+    restarts: int
+    message: str
+    started: float
+    seen: float
+
+
+class RolloutState(StrEnum):
+    """Where a rollout stands. FAILED stays until a new revision, a restart or a resume."""
+
+    PROGRESSING = "progressing"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRecord:
+    """The rollout of one revision. `baseline` is the last revision that completed ("" when none did).
+
+    `finished` counts hosts that became available on this revision.
+    """
+
+    namespace: str
+    name: str
+    revision: str
+    state: RolloutState
+    baseline: str
+    reason: str
+    started: float
+    last_progress: float
+    finished: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRecord:
+    """Leave to stop a copy on a node, taken before the first side effect.
+
+    `released` is 0 while it is held. A host with a slot of the present rollout has been touched by it.
+    """
+
+    namespace: str
+    name: str
+    node: str
+    revision: str
+    kind: str
+    taken: float
+    released: float = 0.0
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalRecord:
+    """A DaemonSet that was deleted: copies of it may be removed wherever they turn up."""
+
+    namespace: str
+    name: str
+    uid: str
+    deleted: float
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """Something that happened, with a count (Kubernetes' Event)."""
+
+    namespace: str
+    kind: str
+    name: str
+    node: str
+    reason: str
+    warning: bool
+    message: str
+    count: int
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """Who asked for what."""
+
+    at: float
+    who: str
+    verb: str
+    subject: str
+    detail: str
+
+
+Record = (
+    Setting
+    | ObjectRecord
+    | RevisionRecord
+    | BundleRecord
+    | ImageRecord
+    | NodeRecord
+    | InstanceRecord
+    | RolloutRecord
+    | SlotRecord
+    | RemovalRecord
+    | EventRecord
+    | AuditRecord
+)
+
+IDENTITY: dict[type, tuple[str, ...]] = {
+    Setting: ("name",),
+    ObjectRecord: ("kind", "namespace", "name"),
+    RevisionRecord: ("namespace", "name", "revision"),
+    BundleRecord: ("namespace", "name", "revision", "profile", "slot"),
+    ImageRecord: ("namespace", "name", "revision", "image", "arch"),
+    NodeRecord: ("name",),
+    InstanceRecord: ("namespace", "name", "node", "slot"),
+    RolloutRecord: ("namespace", "name"),
+    SlotRecord: ("namespace", "name", "node", "revision"),
+    RemovalRecord: ("namespace", "name"),
+    EventRecord: ("namespace", "kind", "name", "node", "reason", "message"),
+    AuditRecord: ("at", "who", "verb", "subject"),
+}
+"""The columns that name a row; putting a record replaces the row of the same identity."""

@@ -1,0 +1,112 @@
+"""The narrow doors between the engine and the world. Adapters and fakes stand behind them.
+
+Each fake in `fleetd.testing` is held to the same contract tests as the adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from fleetd.core.node import Ssh
+from fleetd.core.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What one remote call brought: `status` is None when its end was not seen (P 10).
+
+    `error` says what went wrong on the way ("" when nothing); `sent` is False when certainly not one byte
+    of the request reached the host, so that nothing can have happened there.
+    """
+
+    status: int | None
+    stdout: bytes = b""
+    stderr: bytes = b""
+    error: str = ""
+    sent: bool = True
+
+
+class Transport(Protocol):
+    """Runs the constant carrier line on hosts. Never raises for what a host or the network does."""
+
+    async def run(
+        self, name: str, ssh: Ssh, stdin: bytes, *, timeout_s: float, limit: int = 4 << 20
+    ) -> Output:
+        """Send `stdin` to the carrier line on the host; at most `limit` bytes of output are taken."""
+        ...
+
+    async def close(self) -> None:
+        """Drop all connections."""
+        ...
+
+
+class Put:
+    """A change: write this record over the row of its identity."""
+
+    __slots__ = ("record",)
+
+    def __init__(self, record: Record) -> None:
+        """Take the record to write."""
+        self.record = record
+
+
+class Drop:
+    """A change: delete the rows of a type whose columns have these values (no columns: all)."""
+
+    __slots__ = ("kind", "where")
+
+    def __init__(self, kind: type[Record], **where: Any) -> None:
+        """Take the type and the columns that must be equal."""
+        self.kind = kind
+        self.where: Mapping[str, Any] = where
+
+
+Change = Put | Drop
+
+
+class Store(Protocol):
+    """The state. Synchronous: a transaction is a few milliseconds, and must be durable on return."""
+
+    def read(self, kind: type[R], **where: Any) -> tuple[R, ...]:
+        """All records of a type whose columns equal `where`, ordered by identity."""
+        ...
+
+    def commit(self, changes: Iterable[Change]) -> None:
+        """Write all changes as one durable transaction; none of them when it fails."""
+        ...
+
+    def next_version(self) -> int:
+        """A number above every earlier one: for resourceVersion."""
+        ...
+
+    def close(self) -> None:
+        """Release the files."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, and waiting."""
+
+    def now(self) -> float:
+        """UTC, in seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class EventSink(Protocol):
+    """Where a pass tells what it does, while it does it (progress, logs)."""
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Take one event: a snake_case name and plain values, no secrets."""
+        ...
