@@ -1,15 +1,15 @@
 """Every error that fleetd raises on purpose, in one tree.
 
     FleetdError                     1  an unexpected failure that fleetd can name
-    ├── InvalidInput                2  documents, inventory, settings or arguments; nothing was touched
-    ├── NotFound                    2  a name that the state does not know
-    ├── Refused                     2  a legal request that the state forbids (guard, conflict, immutable field)
-    ├── StateHeld                   5  another fleetd holds the state directory
-    ├── StateBroken                 1  the state directory cannot be read, or is of a newer fleetd
-    └── NotConverged                3  time ran out, a rollout failed, hosts stayed unreachable or refused
+    ├── InvalidInput                2  documents, inventory, settings or arguments; nothing was
+    touched ├── NotFound                    2  a name that the state does not know ├── Refused
+    2  a legal request that the state forbids (guard, conflict, immutable field) ├── StateHeld
+    5  another fleetd holds the state directory ├── StateBroken                 1  the state
+    directory cannot be read, or is of a newer fleetd └── NotConverged                3  time ran
+    out, a rollout failed, hosts stayed unreachable or refused
 
-The number is the exit code of the command line. What a single host does wrong is never an exception:
-it is that host's fact (`core.facts.Unknown`) or the result of its step (`host.replies`).
+The number is the exit code of the command line. What a single host does wrong is never an
+exception: it is that host's fact (`core.facts.Unknown`) or the result of its step (`host.replies`).
 """
 
 from __future__ import annotations

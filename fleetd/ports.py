@@ -19,8 +19,8 @@ R = TypeVar("R", bound=Record)
 class Output:
     """What one remote call brought: `status` is None when its end was not seen (P 10).
 
-    `error` says what went wrong on the way ("" when nothing); `sent` is False when certainly not one byte
-    of the request reached the host, so that nothing can have happened there.
+    `error` says what went wrong on the way ("" when nothing); `sent` is False when certainly not
+    one byte of the request reached the host, so that nothing can have happened there.
     """
 
     status: int | None
@@ -36,7 +36,7 @@ class Transport(Protocol):
     async def run(
         self, name: str, ssh: Ssh, stdin: bytes, *, timeout_s: float, limit: int = 4 << 20
     ) -> Output:
-        """Send `stdin` to the carrier line on the host; at most `limit` bytes of output are taken."""
+        """Send `stdin` to the carrier line; at most `limit` bytes of output are taken."""
         ...
 
     async def close(self) -> None:

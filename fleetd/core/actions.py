@@ -1,7 +1,7 @@
 """What a plan decides for one DaemonSet on one node: a closed union, each with its reason.
 
-Every (node, DaemonSet) pair of a pass ends in exactly one of these. `detail` is a sentence for a person
-(which taint, which file); programs look at `reason`.
+Every (node, DaemonSet) pair of a pass ends in exactly one of these. `detail` is a sentence for a
+person (which taint, which file); programs look at `reason`.
 """
 
 from __future__ import annotations
@@ -113,7 +113,10 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Something is due, but not now. `until` is when time alone may change the answer (0: unknown)."""
+    """Something is due, but not now.
+
+    `until` is when time alone may change the answer (0: unknown).
+    """
 
     node: str
     ds: Key

@@ -1,7 +1,8 @@
 """A bundle: one revision, rendered for one class of hosts, as files, units and steps.
 
-Bundles hold nothing of a single host and no secret bytes, so that one rendering serves many hosts and may be
-stored. A stored bundle is what a copy is repaired to: a newer renderer never touches a running copy.
+Bundles hold nothing of a single host and no secret bytes, so that one rendering serves many hosts
+and may be stored. A stored bundle is what a copy is repaired to: a newer renderer never touches a
+running copy.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class Inline:
 
 @dataclass(frozen=True, slots=True)
 class SecretBytes:
-    """A key of a Secret: its bytes join at the last moment; `digest` is their HMAC under the fleet's key."""
+    """A key of a Secret, whose bytes join at the last moment.
+
+    `digest` is their HMAC under the fleet's key.
+    """
 
     namespace: str
     name: str
@@ -64,7 +68,10 @@ class BundleFile:
 
 @dataclass(frozen=True, slots=True)
 class BundleUnit:
-    """A unit to enable or only to install. Its text is one of the bundle's files, unless it is borrowed."""
+    """A unit to enable, or only to install.
+
+    Its text is one of the bundle's files, unless it is borrowed.
+    """
 
     name: str
     role: Role
@@ -109,8 +116,8 @@ class Bundle:
     """Everything that a host of one profile needs to run one revision of one DaemonSet.
 
     `units` are in starting order; `stop_s` bounds a graceful stop (grace period plus slack).
-    `images` are pulled before anything is touched. `directories` are ours and made with the mode given,
-    as (path, mode). `containers` are engine names that only this copy may bear.
+    `images` are pulled before anything is touched. `directories` are ours and made with the mode
+    given, as (path, mode). `containers` are engine names that only this copy may bear.
     """
 
     ds: Key
@@ -127,7 +134,7 @@ class Bundle:
     stop_s: int = 60
 
     def digest(self) -> str:
-        """16 hex digits over the whole bundle; equal bundles have equal digests, on every fleetd."""
+        """16 hex digits over the whole bundle; equal for equal bundles, on every fleetd."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def to_json(self) -> str:

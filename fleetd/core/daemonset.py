@@ -1,7 +1,7 @@
 """DaemonSet, ConfigMap and Secret: the objects that `fleetd apply` takes.
 
-A DaemonSet of apps/v1 has a pod template of containers; one of fleetd/v1 has `systemd:` in its place.
-Inside fleetd both are `DaemonSet`, told apart by the type of `spec.template.spec`.
+A DaemonSet of apps/v1 has a pod template of containers; one of fleetd/v1 has `systemd:` in its
+place. Inside fleetd both are `DaemonSet`, told apart by the type of `spec.template.spec`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class TemplateMeta(Model):
 class UnitFile(Model):
     """A file that a systemd workload needs: where, whose, and exactly one source of its bytes.
 
-    `source` is a path beside the document, read when the document is loaded (the loader turns it into
-    `content`, or `content_base64` for bytes that are no text); `per_architecture` maps a Kubernetes
-    architecture (amd64, arm64, ...) to such a path or text.
+    `source` is a path beside the document, read when the document is loaded (the loader turns it
+    into `content`, or `content_base64` for bytes that are no text); `per_architecture` maps a
+    Kubernetes architecture (amd64, arm64, ...) to such a path or text.
     """
 
     path: str

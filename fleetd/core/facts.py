@@ -1,7 +1,8 @@
 """What a host said in one visit: raw facts, part by part, nothing judged yet.
 
-A part that could not be read is `Unknown` with the reason, and never an empty value: nobody may take
-silence for absence. `copies.judge` turns these facts into copies with a state and their damage.
+A part that could not be read is `Unknown` with the reason, and never an empty value: nobody may
+take silence for absence. `copies.judge` turns these facts into copies with a state and their
+damage.
 """
 
 from __future__ import annotations
@@ -110,9 +111,9 @@ class FileDeviation:
 class UnitState:
     """One unit, as `systemctl show` tells, with the stamp and the probe result beside it.
 
-    `active_for_s` is the time in the present active state on the host's clock; None when not active.
-    `stamp_revision`/`stamp_invocation` are what the unit's last start wrote ("" when nothing).
-    `probe` is None where there is no result for this invocation.
+    `active_for_s` is the time in the present active state on the host's clock; None when not
+    active. `stamp_revision`/`stamp_invocation` are what the unit's last start wrote ("" when
+    nothing). `probe` is None where there is no result for this invocation.
     """
 
     id: str
@@ -168,8 +169,8 @@ class HostFacts:
 class Observation:
     """Everything that one visit brought home.
 
-    `owner` is Known(None) on a host that no fleet has claimed. `engine` and `facts` are None when they were
-    not asked for. `units` holds the ledger's units plus any other unit named `fleetd-*`.
+    `owner` is Known(None) on a host that no fleet has claimed. `engine` and `facts` are None when
+    they were not asked for. `units` holds the ledger's units plus any other unit named `fleetd-*`.
     """
 
     clock: Part[Clock]

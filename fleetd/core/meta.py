@@ -1,7 +1,7 @@
-"""The parts that all Kubernetes-shaped objects share: metadata, selectors, and the base of the models.
+"""What all Kubernetes-shaped objects share: metadata, selectors, and the base of the models.
 
-Documents come from people, so these models are strict (`extra="forbid"`) and frozen. Field names are
-Kubernetes' in camelCase outside and snake_case inside.
+Documents come from people, so these models are strict (`extra="forbid"`) and frozen. Field names
+are Kubernetes' in camelCase outside and snake_case inside.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Nodes: hosts as the inventory describes them, with what the state and the host add.
 
 `Host` is what the inventory says; `Node` is what decisions are made on: labels and taints after the
-overlay of the state (`fleetd label`, `taint`, `cordon`, `hold`) and the labels that fleetd observed.
+overlay of the state (`fleetd label`, `taint`, `cordon`, `hold`) and the labels that fleetd
+observed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ class Taint:
     effect: Effect
 
     def __str__(self) -> str:
-        return f"{self.key}={self.value}:{self.effect}" if self.value else f"{self.key}:{self.effect}"
+        return (
+            f"{self.key}={self.value}:{self.effect}" if self.value else f"{self.key}:{self.effect}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All hosts, by name order, and the sources that were read (remembered: see the removal guard)."""
+    """All hosts, in the order of their names, and the sources that were read."""
 
     hosts: tuple[Host, ...]
     sources: tuple[str, ...]

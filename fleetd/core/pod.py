@@ -1,7 +1,7 @@
 """The pod template of a DaemonSet: the fields that fleetd honours, as Kubernetes names them.
 
-Fields of a Pod that are not here are in `fields`, with what happens to them (emulated, ignored with a note,
-refused). Semantics of a field live with whoever renders or judges it, not here.
+Fields of a Pod that are not here are in `fields`, with what happens to them (emulated, ignored with
+a note, refused). Semantics of a field live with whoever renders or judges it, not here.
 """
 
 from __future__ import annotations

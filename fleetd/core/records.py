@@ -1,7 +1,7 @@
 """What the state remembers: one frozen record per row.
 
-Every record names its identity in `identity()`. Times are UTC seconds since the epoch. Text fields named
-`*_json` hold JSON of the shape given. The store keeps records; it does not interpret them.
+Every record names its identity in `identity()`. Times are UTC seconds since the epoch. Text fields
+named `*_json` hold JSON of the shape given. The store keeps records; it does not interpret them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One fact about the state itself: fleet id, fleet key, term, inventory sources, schema notes."""
+    """One fact about the state itself: fleet id, fleet key, term, inventory sources."""
 
     name: str
     value: str
@@ -20,7 +20,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class ObjectRecord:
-    """A DaemonSet, ConfigMap or Secret. `spec_json` is the whole document (model_dump, by alias)."""
+    """A DaemonSet, ConfigMap or Secret: `document_json` is the whole document, by alias."""
 
     kind: str
     namespace: str
@@ -78,9 +78,12 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """A host that the state has met. `ssh_json`: the last settings that worked; `labels_json`,
-    `taints_json`: the overlay set by verbs (a null value removes an inventory label);
-    `facts_json`: the last HostFacts. `left` is 0 or the time at which it left the inventory."""
+    """A host that the state has met.
+
+    `ssh_json`: the last settings that worked; `labels_json` and `taints_json`: the overlay set by
+    verbs (a null value hides an inventory label); `facts_json`: the last HostFacts; `left`: 0, or
+    when it left the inventory.
+    """
 
     name: str
     machine_id: str = ""
@@ -127,8 +130,9 @@ class RolloutState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RolloutRecord:
-    """The rollout of one revision. `baseline` is the last revision that completed ("" when none did).
+    """The rollout of one revision.
 
+    `baseline` is the last revision that completed ("" when none did).
     `finished` counts hosts that became available on this revision.
     """
 
@@ -147,7 +151,8 @@ class RolloutRecord:
 class SlotRecord:
     """Leave to stop a copy on a node, taken before the first side effect.
 
-    `released` is 0 while it is held. A host with a slot of the present rollout has been touched by it.
+    `released` is 0 while it is held. A host with a slot of the present rollout has been touched by
+    it.
     """
 
     namespace: str

@@ -1,7 +1,8 @@
 """The typed requests that a host understands. One visit carries one request.
 
-`fleet` and `term` fence every request that changes something (see `refused` in `replies`). A mutating request
-ends with an observation, so that the caller sees what became of it in the same round trip.
+`fleet` and `term` fence every request that changes something (see `refused` in `replies`). A
+mutating request ends with an observation, so that the caller sees what became of it in the same
+round trip.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from fleetd.core.meta import Key
 
 @dataclass(frozen=True, slots=True)
 class Observe:
-    """Look, change nothing. `engine`: also list containers of the ledger's engines; `facts`: also HostFacts."""
+    """Look, change nothing.
+
+    `engine`: also list the containers of the ledger's engines; `facts`: also HostFacts.
+    """
 
     fleet: str
     engine: bool = True
@@ -42,9 +46,10 @@ class Pull:
 class Apply:
     """Make one copy what the bundle says; also the repair of one.
 
-    `secrets` maps each SecretBytes (by `namespace/name/key`) to its bytes; `values` are the per-host values
-    (upper-case name to single-line text); `mode` says what the units need when nothing restart-worthy
-    changed (a changed file or unit always restarts). `fleet_key` is written into `owner` on the first claim.
+    `secrets` maps each SecretBytes (by `namespace/name/key`) to its bytes; `values` are the
+    per-host values (upper-case name to single-line text); `mode` says what the units need when
+    nothing restart-worthy changed (a changed file or unit always restarts). `fleet_key` is written
+    into `owner` on the first claim.
     """
 
     fleet: str
@@ -71,7 +76,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """Tell the owner with the fleet's key, for a coordinator that lost its state. Changes nothing."""
+    """Tell the owner with the fleet's key, to a coordinator that lost its state."""
 
     fleet: str = ""
 
@@ -86,7 +91,7 @@ class Purge:
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """The journal of a copy's units (podman and docker log there too). Output is raw, to be streamed."""
+    """The journal of a copy's units; containers log there too. Output is raw, to be streamed."""
 
     units: tuple[str, ...]
     since: str = ""
