@@ -6,7 +6,7 @@ named `*_json` hold JSON of the shape given. The store keeps records; it does no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -38,7 +38,8 @@ class ObjectRecord:
 class RevisionRecord:
     """A template of a DaemonSet with the content that it references, and its place in the history.
 
-    `content_json` maps "ConfigMap/name" to the data used; Secrets only by HMAC.
+    `content_json`: {"ConfigMap/name": {key: base64}, "Secret/name": {key: HMAC}}, with the keys that
+    exist; the bytes of secrets are in `SecretValue`.
     """
 
     namespace: str
@@ -49,6 +50,17 @@ class RevisionRecord:
     content_json: str
     created: float
     cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretValue:
+    """The bytes of a Secret's key as a revision used them, so that its copies can be repaired.
+
+    `digest` is their HMAC under the fleet's key, as it stands in the revision's content.
+    """
+
+    digest: str
+    data_base64: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +218,7 @@ Record = (
     Setting
     | ObjectRecord
     | RevisionRecord
+    | SecretValue
     | BundleRecord
     | ImageRecord
     | NodeRecord
@@ -221,6 +234,7 @@ IDENTITY: dict[type, tuple[str, ...]] = {
     Setting: ("name",),
     ObjectRecord: ("kind", "namespace", "name"),
     RevisionRecord: ("namespace", "name", "revision"),
+    SecretValue: ("digest",),
     BundleRecord: ("namespace", "name", "revision", "profile", "slot"),
     ImageRecord: ("namespace", "name", "revision", "image", "arch"),
     NodeRecord: ("name",),
