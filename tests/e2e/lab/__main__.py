@@ -13,10 +13,10 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
-from .base import Base
-from .fleet import Fleet, sweep
-from .host import HostSpec
-from .machine import LabError, in_netns, prepare
+from tests.e2e.lab.base import Base
+from tests.e2e.lab.disk import HostSpec
+from tests.e2e.lab.fleet import Fleet, sweep
+from tests.e2e.lab.machine import LabError, in_netns, prepare
 
 _SHELLS = ("bash", "dash", "zsh", "fish", "tcsh")
 
@@ -82,7 +82,7 @@ def _up(specs: list[HostSpec]) -> None:
             "ssh": shlex.join(first.ssh_argv()),
         }
         for host in fleet.hosts.values():
-            facts[f"host {host.name}"] = f"{host.ip} {host.spec.runtime} {host.login}"
+            facts[f"host {host.name}"] = f"{host.ip} {host.spec.runtime} {host.spec.user}"
         for name, fact in facts.items():
             print(f"{name:14} {fact}")
         print("up; Ctrl-C or SIGTERM ends it", flush=True)

@@ -18,8 +18,8 @@ chmod 755 "$root/usr/sbin/policy-rc.d"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 # podman fails inside debootstrap's --include. crun is left out: it wants CAP_SYS_RESOURCE.
 chroot "$root" apt-get install -y --no-install-recommends \
-    podman runc netavark aardvark-dns docker.io zsh fish tcsh dash busybox-static python3-minimal \
-    python3 libpam-systemd
+    podman runc netavark aardvark-dns docker.io zsh fish tcsh dash busybox-static python3 \
+    libpam-systemd
 chroot "$root" apt-get clean
 rm -rf "$root/usr/sbin/policy-rc.d" "$root"/var/lib/apt/lists/*
 umount "$root/proc"
@@ -27,6 +27,7 @@ umount "$root/proc"
 # Identity is each host's own; the lab writes it before the first boot.
 rm -f "$root"/etc/ssh/ssh_host_*
 : >"$root/etc/machine-id"
+: >"$root/etc/resolv.conf" # debootstrap copied the machine's; the hosts' network has no name server
 rm -f "$root/var/lib/dbus/machine-id"
 
 # "*" and not "!": without PAM an account locked by "!" is refused even with a good key.
@@ -41,13 +42,33 @@ CONF
 
 chroot "$root" systemctl set-default multi-user.target
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
-    fstrim.timer podman.service podman.socket podman-auto-update.timer podman-restart.service \
+    fstrim.timer podman.service podman.socket podman-auto-update.service podman-auto-update.timer \
+    podman-restart.service \
     docker.service docker.socket containerd.service; do
     chroot "$root" systemctl disable "$unit" || true # not every release has every one
 done
 chroot "$root" systemctl mask console-getty.service getty.target systemd-firstboot.service \
     apt-daily.service apt-daily-upgrade.service e2scrub_reap.service \
     systemd-networkd.service systemd-resolved.service
+
+# As on a real machine, the network's kernel settings can be written (each host has its own). Only
+# those: the rest of /proc/sys belongs to the machine under the lab.
+cat >"$root/etc/systemd/system/lab-sysctl.service" <<'CONF'
+[Unit]
+Description=Writable kernel settings of the network
+DefaultDependencies=no
+After=local-fs.target
+Before=sysinit.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/mount --bind /proc/sys/net /proc/sys/net
+ExecStart=/bin/mount -o remount,bind,rw /proc/sys/net
+ExecStart=/sbin/sysctl -qw net.ipv4.ip_forward=1
+[Install]
+WantedBy=sysinit.target
+CONF
+chroot "$root" systemctl enable lab-sysctl.service
 
 mkdir -p "$root/var/log/journal" "$root/etc/systemd/journald.conf.d" "$root/etc/docker"
 cat >"$root/etc/systemd/journald.conf.d/lab.conf" <<'CONF'

@@ -2,15 +2,17 @@
 # The power supply of one host: boot.sh GROUP COMMAND... with GROUP a cgroup such as /fleetd-lab/RUN/web-1
 #
 # Runs systemd-nspawn in a mount namespace of its own, where /sys/fs/cgroup is the unified hierarchy
-# whatever the machine has mounted there. A host that reboots itself comes back (133 is nspawn's word
-# for it); one that powers off stays off. A power cut kills GROUP, and this script with it.
+# whatever the machine has mounted there, and where nspawn's own files leave no trace.
+# A host that reboots itself comes back (133 is nspawn's word for it); one that powers off stays off.
+# A power cut kills GROUP, and this script with it.
 set -u
 group=/sys/fs/cgroup$1
 shift
 umount -R /sys/fs/cgroup 2>/dev/null # not mounted everywhere
 mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit
-mkdir -p "$group/power" "$group/machine" || exit
+mkdir -p "$group/power" "$group/machine" /run/systemd || exit
 echo $$ >"$group/power/cgroup.procs" || exit
+mount -t tmpfs -o mode=755 tmpfs /run/systemd || exit
 
 while :; do
     # shellcheck disable=SC2016  # expanded by the inner shell, which must be the one that enters

@@ -1,9 +1,9 @@
-"""A fleet of real hosts in a network of its own, from boot to the last trace removed.
+"""A fleet of real hosts on a network of its own, from boot to the last trace removed.
 
-Everything of a fleet is named after its run: a tmpfs in /run/fleetd-lab/RUN with the disks, a
-cgroup /fleetd-lab/RUN with every process, network namespaces lab-RUN and lab-RUN-N. A run's name
-carries the pid and start time of its owner, so what a killed run left is found and swept by the
-next one, and nothing else is ever touched.
+Everything of a fleet is named after its run: a tmpfs /run/fleetd-lab/RUN with the disks, a cgroup
+/fleetd-lab/RUN with every process, network namespaces lab-RUN and lab-RUN-N. A run's name carries
+the pid and start time of its owner, so what a killed run left behind is known to be nobody's and
+swept by the next run, and nothing else is ever touched.
 """
 
 from __future__ import annotations
@@ -11,16 +11,21 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from .base import Base
-from .host import Host, HostSpec, Place
-from .machine import (
+from tests.e2e.lab.base import Base
+from tests.e2e.lab.disk import HostSpec, Place
+from tests.e2e.lab.host import Host
+from tests.e2e.lab.machine import (
     NETNS,
     Cgroup,
     LabError,
@@ -28,25 +33,23 @@ from .machine import (
     del_netns,
     in_netns,
     ip_batch,
-    mounts_below,
     owner_lives,
     prepare,
     run,
     run_id,
-    undo_on_error,
     unmount,
 )
 
 RUNS: Final = Path("/run/fleetd-lab")
 #: Where the coordinator is on the fleet's network: the bridge's own address.
 COORDINATOR_IP: Final = "10.77.255.1"
-_GROUP: Final = "fleetd-lab"
+_PROJECT: Final = Path(__file__).parents[3]
 _serial = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of an inventory: a host under its own name or another."""
+    """One host of an inventory, under its own name or another."""
 
     host: Host
     name: str = ""
@@ -61,17 +64,15 @@ class Fleet:
     Leaving, by whatever way, ends every process and removes every mount and namespace.
     """
 
-    def __init__(
-        self, specs: Sequence[HostSpec], *, binds: Mapping[Path, str] | None = None
-    ) -> None:
-        names = [spec.name for spec in specs]
+    def __init__(self, specs: Sequence[HostSpec]) -> None:
+        names = sorted(spec.name for spec in specs)
         if len(set(names)) != len(names):
-            raise LabError(f"two hosts of one name: {sorted(names)}")
+            raise LabError(f"two hosts of one name: {names}")
         self.run_name = run_id(next(_serial))
         self.directory = RUNS / self.run_name
         self.hosts: dict[str, Host] = {}
         self._specs = tuple(specs)
-        self._binds = tuple((binds or {}).items())
+        self._group = _top(self.directory / "cgroup").child(self.run_name)
 
     def __getitem__(self, name: str) -> Host:
         return self.hosts[name]
@@ -80,15 +81,17 @@ class Fleet:
         prepare()
         sweep()
         base = Base.built()
-        with undo_on_error(self.close):
+        with ExitStack() as undo:
+            undo.callback(self.close)
             self._lay_out(base)
             with ThreadPoolExecutor(8) as pool:
-                list(pool.map(Host.assemble, self.hosts.values()))
-            self.known_hosts.write_text(self._known_hosts())
+                list(pool.map(lambda host: host.disk.make(), self.hosts.values()))
+            self._write_known_hosts()
             for host in self.hosts.values():
                 host.boot()
             for host in self.hosts.values():
                 host.wait_ssh(timeout=60 + 2 * len(self.hosts))
+            undo.pop_all()
         return self
 
     def __exit__(
@@ -103,7 +106,7 @@ class Fleet:
         """Take everything away; harmless when called again."""
         remove_run(self.run_name)
         for host in self.hosts.values():
-            host.forget()
+            host.reap()
 
     # ------------------------------------------------------------------------------- making
 
@@ -111,10 +114,9 @@ class Fleet:
         self.directory.mkdir(parents=True)
         # Disks in memory: nothing to delete afterwards, and an overlay's upper layer must not lie
         # on another overlay, which the root of a container or chroot often is.
-        run(["mount", "-t", "tmpfs", "-o", "mode=700,size=75%", "tmpfs", self.directory])
-        top = _own_cgroups(self.directory).child(_GROUP).child(self.run_name).make()
-        self.group = top
-        top.child("coordinator").make()
+        run(["mount", "-t", "tmpfs", "-o", "mode=755,size=75%", "tmpfs", self.directory])
+        _mount_cgroups(self._group.root)
+        self._group.child("coordinator").make()
         add_netns(self.netns)
         ip_batch(
             self.netns,
@@ -122,40 +124,59 @@ class Fleet:
             f"addr add {COORDINATOR_IP}/16 dev bridge",
             "link set bridge up",
         )
-        share = self.directory / "share"
+        share, keys = self.directory / "share", self.client_key.parent
         share.mkdir()
-        base.pack_image(share / "image.tar")
+        base.pack_share(share)
+        keys.mkdir()
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "fleet", "-f", self.client_key])
         for index, spec in enumerate(self._specs):
             place = Place(
                 index=index,
+                run_name=self.run_name,
                 directory=self.directory / "hosts" / spec.name,
                 base=base.root,
                 share=share,
-                cgroup=top.child(spec.name),
-                cgroup_name=f"/{_GROUP}/{self.run_name}/{spec.name}",
-                run_name=self.run_name,
-                binds=self._binds if spec.admin else (),
+                keys=keys,
+                cgroup=self._group.child(spec.name),
+                mounts=self._admin_mounts() if spec.admin else (),
             )
-            self.hosts[spec.name] = Host(spec, place, self.client_key)
+            self.hosts[spec.name] = Host(spec, place)
 
-    def _known_hosts(self) -> str:
-        return "".join(f"{host.ip} {host.host_key}\n" for host in self.hosts.values())
+    def _admin_mounts(self) -> tuple[tuple[Path, str], ...]:
+        """What an admin box sees of us, read-only: the project, its dependencies, the keys.
+
+        The keys keep their path, so that one inventory is right here and there.
+        """
+        if sys.version_info[:2] != (3, 11):
+            raise LabError("an admin box has Debian's Python 3.11: run the tests with that version")
+        packages = Path(sysconfig.get_path("purelib"))
+        keys = self.client_key.parent
+        return (
+            (_PROJECT, "/opt/fleetd"),
+            (packages, "/opt/site-packages"),
+            (keys, str(keys)),
+        )
+
+    def _write_known_hosts(self) -> None:
+        lines = [f"{host.ip} {host.disk.host_key}\n" for host in self.hosts.values()]
+        self.known_hosts.write_text("".join(lines))
 
     # -------------------------------------------------------------------------------- using
 
     @property
     def netns(self) -> str:
+        """Name of the network namespace where the coordinator runs."""
         return f"lab-{self.run_name}"
 
     @property
     def client_key(self) -> Path:
         """The private key that every host's login account accepts."""
-        return self.directory / "id_ed25519"
+        return self.directory / "keys" / "id_ed25519"
 
     @property
     def known_hosts(self) -> Path:
-        return self.directory / "known_hosts"
+        """The host keys of all hosts by address."""
+        return self.directory / "keys" / "known_hosts"
 
     def coordinator(
         self,
@@ -165,17 +186,18 @@ class Fleet:
         cwd: Path | None = None,
         timeout: float = 120,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end on the fleet's network; its exit code is the caller's to judge."""
-        return subprocess.run(
-            self._on_the_network(argv),
-            env=env,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        """Run a command to its end on the fleet's network; its exit code is the caller's to judge.
+
+        `timeout` ends the command by SIGKILL and raises `subprocess.TimeoutExpired`.
+        """
+        process = self.start_coordinator(argv, env=env, cwd=cwd)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def start_coordinator(
         self,
@@ -184,10 +206,14 @@ class Fleet:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> subprocess.Popen[str]:
-        """Start a command on the fleet's network. The process is the command itself, no wrapper:
-        `kill()` is SIGKILL to it."""
+        """Start a command on the fleet's network.
+
+        The process is the command itself, not a wrapper: `kill()` is SIGKILL to it. It ends with
+        the fleet at the latest.
+        """
+        words = [*in_netns(self.netns), *(str(word) for word in argv)]
         return subprocess.Popen(
-            self._on_the_network(argv),
+            self._group.child("coordinator").entering(words),
             env=env,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -196,67 +222,81 @@ class Fleet:
             text=True,
         )
 
-    def _on_the_network(self, argv: Sequence[str | Path]) -> list[str]:
-        words = [str(word) for word in argv]
-        return self.group.child("coordinator").entering([*in_netns(self.netns), *words])
-
     def write_inventory(self, path: Path, entries: Iterable[Entry] | None = None) -> Path:
         """Write an inventory of these entries (else all hosts) in fleetd's form; returns `path`."""
         chosen = [Entry(host) for host in self.hosts.values()] if entries is None else list(entries)
-        text = [
-            "defaults:",
-            "  ssh: "
-            + _flow(
-                user="fleet",
-                port=22,
-                identityFile=str(self.client_key),
-                knownHostsFile=str(self.known_hosts),
-            ),
-            "hosts:" if chosen else "hosts: {}",
-        ]
-        for entry in chosen:
-            host = entry.host
-            fields: dict[str, object] = {"address": host.ip}
-            if labels := {**host.spec.labels, **entry.labels}:
-                fields["labels"] = labels
-            if entry.taints:
-                fields["taints"] = list(entry.taints)
-            if host.spec.user != "fleet":
-                fields["ssh"] = {"user": host.spec.user}
-            text.append(f"  {entry.name or host.name}: {_flow(**fields)}")
-        path.write_text("\n".join(text) + "\n")
+        ssh = {
+            "user": "fleet",
+            "port": 22,
+            "identityFile": str(self.client_key),
+            "knownHostsFile": str(self.known_hosts),
+        }
+        hosts = {entry.name or entry.host.name: _fields(entry) for entry in chosen}
+        lines = [f"  {name}: {json.dumps(fields)}\n" for name, fields in hosts.items()]
+        text = f"defaults:\n  ssh: {json.dumps(ssh)}\nhosts:" + ("\n" if lines else " {}\n")
+        path.write_text(text + "".join(lines))
         return path
 
 
-def _flow(**fields: object) -> str:
-    return json.dumps(fields)  # flow YAML
+def _fields(entry: Entry) -> dict[str, object]:
+    """One host's part of an inventory; written as JSON it is YAML's flow style."""
+    spec = entry.host.spec
+    fields: dict[str, object] = {"address": entry.host.ip}
+    if labels := {**spec.labels, **entry.labels}:
+        fields["labels"] = labels
+    if entry.taints:
+        fields["taints"] = list(entry.taints)
+    if spec.user != "fleet":
+        fields["ssh"] = {"user": spec.user}
+    return fields
 
 
-def _own_cgroups(directory: Path) -> Cgroup:
-    """The root of the version 2 hierarchy, mounted for us alone."""
-    mount = directory / "cgroup"
-    if not mount.is_mount():
-        mount.mkdir()
-        run(["mount", "-t", "cgroup2", "cgroup2", mount])
-    return Cgroup(mount)
+# ------------------------------------------------------------------------------------ cleaning
 
 
 def sweep() -> None:
-    """Remove what runs whose owner is gone left behind; other runs are not touched."""
-    found = {path.name for path in RUNS.glob("*-*-*")}
-    found |= {path.name.removeprefix("lab-") for path in NETNS.glob("lab-*-*-?")}
-    for run_name in sorted(found):
-        if not owner_lives(run_name):
-            remove_run(run_name)
+    """Remove what runs whose owner is gone left behind; other runs are not touched.
+
+    A run may have lost its directory and still have processes: that of a chroot that is gone.
+    """
+    with _all_runs() as group:
+        found = {*group.children(), *(path.name for path in RUNS.glob("*-*-*"))}
+        for run_name in sorted(found):
+            if not owner_lives(run_name):
+                remove_run(run_name)
 
 
 def remove_run(run_name: str) -> None:
-    """End every process of a run, then remove its namespaces, mounts and directory."""
+    """End every process of a run, then remove its groups, namespaces, mounts and directory."""
+    with _all_runs() as group:
+        group.child(run_name).remove()
+    for netns in NETNS.glob(f"lab-{run_name}*"):
+        del_netns(netns.name)
     directory = RUNS / run_name
-    if any(True for _ in mounts_below(directory)):
-        _own_cgroups(directory).child(_GROUP).child(run_name).remove()
-    for name in [f"lab-{run_name}", *(p.name for p in NETNS.glob(f"lab-{run_name}-*"))]:
-        del_netns(name)
     unmount(directory)
     if directory.is_dir():
         directory.rmdir()
+
+
+@contextmanager
+def _all_runs() -> Iterator[Cgroup]:
+    """The group that holds the groups of all runs, mounted for the moment."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    root = Path(tempfile.mkdtemp(prefix="cgroup.", dir=RUNS))
+    try:
+        _mount_cgroups(root)
+        yield _top(root)
+        with suppress(OSError):  # another run's group is in it, or it is gone
+            _top(root).path.rmdir()
+    finally:
+        unmount(root)
+        root.rmdir()
+
+
+def _top(root: Path) -> Cgroup:
+    return Cgroup(root, "/fleetd-lab")
+
+
+def _mount_cgroups(root: Path) -> None:
+    root.mkdir(exist_ok=True)
+    run(["mount", "-t", "cgroup2", "cgroup2", root])

@@ -12,8 +12,8 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -127,14 +127,24 @@ def _started(pid: int) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """One group of the version 2 hierarchy, by its directory in a mount of our own."""
+    """One group of the version 2 hierarchy: `name` as /proc/PID/cgroup has it, `root` its mount."""
 
-    path: Path
+    root: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.name.lstrip("/")
 
     def child(self, name: str) -> Cgroup:
-        return Cgroup(self.path / name)
+        return Cgroup(self.root, f"{self.name}/{name}")
+
+    def children(self) -> list[str]:
+        """Names of the groups directly below."""
+        return sorted(found.name for found in self.path.glob("*/"))
 
     def make(self) -> Cgroup:
+        """Make the group and those above where they are missing."""
         self.path.mkdir(parents=True, exist_ok=True)
         return self
 
@@ -142,7 +152,7 @@ class Cgroup:
         """Processes in exactly this group, as this machine numbers them."""
         try:
             return [int(line) for line in (self.path / "cgroup.procs").read_text().split()]
-        except (FileNotFoundError, OSError):
+        except OSError:  # no such group, or it went just now
             return []
 
     def populated(self) -> bool:
@@ -206,24 +216,13 @@ def in_netns(name: str) -> tuple[str, ...]:
 # -------------------------------------------------------------------------------------- mounts
 
 
-def mounts_below(top: Path) -> Iterator[Path]:
-    """Mount points at or below a directory, deepest last made first."""
-    lines = Path("/proc/self/mounts").read_text().splitlines()
-    points = [Path(line.split(" ")[1].encode().decode("unicode_escape")) for line in lines]
-    yield from (point for point in reversed(points) if point.is_relative_to(top))
-
-
 def unmount(top: Path) -> None:
-    """Unmount everything at or below a directory, now for us and for the rest when it lets go."""
-    for point in list(mounts_below(top)):
-        run(["umount", "--lazy", point])
+    """Unmount everything at or below a directory, the last made first.
 
-
-@contextmanager
-def undo_on_error(undo: Callable[[], None]) -> Iterator[None]:
-    """Run `undo` when the block does not finish, by whatever cause."""
-    try:
-        yield
-    except BaseException:
-        undo()
-        raise
+    Lazily: hosts started later hold copies of the mounts in their own mount namespaces.
+    """
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    points = [Path(line.split(" ")[1]) for line in lines]
+    for point in reversed(points):
+        if point.is_relative_to(top):
+            run(["umount", "--lazy", point])
