@@ -132,7 +132,8 @@ class Host:
         state = "up" if self._plugged else "down"
         ip_batch(
             self._place.fleet_netns,
-            f"link add {self._port} type veth peer name eth0 netns {self._place.netns}",
+            f"link add {self._port} type veth"
+            f" peer name eth0 address {self._place.mac} netns {self._place.netns}",
             f"link set {self._port} master bridge {state}",
         )
         ip_batch(self._place.netns, f"addr add {self.ip}/16 dev eth0", "link set eth0 up")
@@ -178,12 +179,15 @@ class Host:
         return self._place.cgroup.child("machine").child("payload")
 
     def ssh_argv(self, *options: str) -> list[str]:
-        """A command line of the ssh program on the fleet's network, all but the remote command."""
+        """A command line of the ssh program on the fleet's network, all but the remote command.
+
+        `options` win over the lab's own.
+        """
         keys = self._place.keys
         known = f"UserKnownHostsFile={keys / 'known_hosts'}"
         asked = ("BatchMode=yes", "IdentitiesOnly=yes", "ConnectTimeout=10", known)
         flags = [word for option in asked for word in ("-o", option)]
-        ssh = ["ssh", "-F", "none", "-i", str(keys / "id_ed25519"), *flags, *options]
+        ssh = ["ssh", "-F", "none", "-i", str(keys / "id_ed25519"), *options, *flags]
         return [*in_netns(self._place.fleet_netns), *ssh, f"{self.spec.user}@{self.ip}"]
 
     def ssh(self, command: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:

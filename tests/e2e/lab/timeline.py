@@ -9,8 +9,10 @@ closes them. Clock ticks are 10 ms, so what is closer than that counts as one mo
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Final, Self
 
@@ -87,10 +89,7 @@ class Timeline:
 
     def versions(self, host: str) -> list[str]:
         """Versions of the copies that ran on a host, in order, repetitions left out."""
-        seen = [run.version for run in self.runs[host]]
-        return [
-            version for index, version in enumerate(seen) if seen[index - 1 : index] != [version]
-        ]
+        return [version for version, _ in groupby(run.version for run in self.runs[host])]
 
     def peak(
         self, since: float, until: float, *, min_ready: float = 0.0, proven: bool = False
@@ -115,7 +114,7 @@ class Timeline:
             missing = frozenset(
                 host
                 for host, each in spans.items()
-                if not any(start < at < end or start == at == since for start, end in each)
+                if not any(start < at < end for start, end in each)
             )
             if len(missing) > worst.count:
                 worst = Peak(missing, at)
@@ -164,7 +163,6 @@ def _held(file: Path) -> bool:
         status = file.stat()
     except FileNotFoundError:
         return False
-    device = f"{status.st_dev >> 8 & 0xFFF:02x}:{status.st_dev & 0xFF:02x}"
-    wanted = f"{device}:{status.st_ino}"
+    wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     fields = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     return any(line[1] == "FLOCK" and wanted in line for line in fields)
