@@ -1,0 +1,58 @@
+"""What differs from host to host within one bundle: a few plain values in one small file per copy.
+
+Bundles name them; every host has its own. They are plain enough to be read by sh and by systemd
+without any quoting.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+
+from fleetd.core.daemonset import DaemonSet
+from fleetd.core.facts import Slot
+from fleetd.core.meta import Key
+from fleetd.core.node import Node
+from fleetd.workload.errors import RenderError
+from fleetd.workload.names import copy_dir
+
+FIELDS: Mapping[str, str] = {
+    "spec.nodeName": "FLEETD_NODE_NAME",
+    "status.hostIP": "FLEETD_HOST_IP",
+    "metadata.name": "FLEETD_POD_NAME",
+    "metadata.namespace": "FLEETD_NAMESPACE",
+    "metadata.uid": "FLEETD_POD_UID",
+}
+"""The fields that a fieldRef may ask for, and the value that answers."""
+
+_SAFE = re.compile(r"[A-Za-z0-9._:/@+-]*\Z")
+
+
+def host_values(ds: DaemonSet, node: Node, fleet: str) -> Mapping[str, str]:
+    """The values of one copy on one host.
+
+    The uid is a function of fleet, DaemonSet and node: a copy that is made anew bears it again.
+
+    Raises:
+        RenderError: a value is not plain (only a host's address can be so).
+    """
+    ns, name = ds.key
+    values = {
+        "FLEETD_NODE_NAME": node.name,
+        "FLEETD_HOST_IP": node.ssh.address,
+        "FLEETD_POD_NAME": f"{name}-{node.name}",
+        "FLEETD_NAMESPACE": ns,
+        "FLEETD_POD_UID": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{fleet}/{ns}/{name}/{node.name}")),
+        "FLEETD_NAME": name,
+        "FLEETD_FLEET": fleet,
+    }
+    for key, value in values.items():
+        if not _SAFE.match(value):
+            raise RenderError(key, f"{value!r} has characters that no host value may have")
+    return values
+
+
+def values_path(ds: Key, slot: Slot) -> str:
+    """The file that holds them on the host."""
+    return f"{copy_dir(ds, slot)}/host.env"
