@@ -12,7 +12,6 @@ import hashlib
 import os
 import shutil
 import sys
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from typing import Final
 from tests.e2e.lab.machine import LabError, run
 
 RECIPE: Final = Path(__file__).with_name("base.sh")
-AGENT: Final = Path(__file__).with_name("agent.sh")
 
 
 def cache() -> Path:
@@ -46,36 +44,6 @@ class Base:
             if not final.exists():
                 _build(final)
         return cls(final)
-
-    def pack_share(self, share: Path) -> None:
-        """Write what all hosts see: the agent's script, and `image.tar` for containers.
-
-        The image is a static busybox with its links, flock (which that busybox lacks) with its
-        libraries, and the agent. It has no name of its own: `Host.import_image` gives it any.
-        """
-        agent = share / "agent"
-        agent.write_bytes(AGENT.read_bytes())
-        agent.chmod(0o755)
-        with tarfile.open(share / "image.tar", "w") as image:
-            for directory in ("tmp", "etc", "var", "proc", "sys", "dev"):
-                entry = tarfile.TarInfo(directory)
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-                image.addfile(entry)
-            for name in run([self.root / "bin/busybox", "--list"]).stdout.split():
-                if name == "busybox":
-                    continue
-                link = tarfile.TarInfo(f"bin/{name}")
-                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-                image.addfile(link)
-            image.add(self.root / "bin/busybox", "bin/busybox")
-            image.add(agent, "agent")
-            for path in ("/usr/bin/flock", *self._libraries("/usr/bin/flock")):
-                image.add((self.root / path.lstrip("/")).resolve(), path)
-
-    def _libraries(self, program: str) -> list[str]:
-        """Paths of the shared libraries of a program, the loader among them."""
-        listed = run(["chroot", self.root, "ldd", program]).stdout
-        return [word for word in listed.split() if word.startswith("/")]
 
 
 def _build(final: Path) -> None:

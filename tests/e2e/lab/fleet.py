@@ -25,6 +25,7 @@ from typing import Final, Self
 from tests.e2e.lab.base import Base
 from tests.e2e.lab.disk import HostSpec, Place
 from tests.e2e.lab.host import Host
+from tests.e2e.lab.image import pack_share
 from tests.e2e.lab.machine import (
     NETNS,
     Cgroup,
@@ -126,7 +127,7 @@ class Fleet:
         )
         share, keys = self.directory / "share", self.client_key.parent
         share.mkdir()
-        base.pack_share(share)
+        pack_share(base.root, share)
         keys.mkdir()
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "fleet", "-f", self.client_key])
         for index, spec in enumerate(self._specs):

@@ -6,14 +6,13 @@ look at it from outside. Nothing here goes through SSH except `ssh()` and `wait_
 
 from __future__ import annotations
 
-import json
-import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from tests.e2e.lab.disk import Disk, HostSpec, Place
+from tests.e2e.lab.image import pack_image
 from tests.e2e.lab.machine import (
     Cgroup,
     LabError,
@@ -25,7 +24,7 @@ from tests.e2e.lab.machine import (
     wait_until,
 )
 
-#: Where every host sees what the lab shares: the agent's script and the image, read-only.
+#: Where every host sees what the lab shares: the agent's script and the images, read-only.
 SHARE: Final = "/opt/lab"
 _SUPPLY: Final = Path(__file__).with_name("boot.sh")
 _LISTENING: Final = ":0016 00000000:0000 0A"  # port 22, any peer, in /proc/net/tcp
@@ -164,11 +163,9 @@ class Host:
         enter = ["nsenter", f"--target={leader}", *_NAMESPACES]
         inside = ["env", "-i", _PATH, "HOME=/root", "LC_ALL=C.UTF-8", "sh", "-c", command]
         group = self._payload.child("lab").make()
-        try:
-            argv = group.entering([*enter, *inside])
-            return run(argv, stdin=stdin, check=check, timeout=timeout)
-        except LabError as error:
-            raise LabError(f"host {self.name}: {error}") from None
+        label = f"{self.name}# {command}"
+        argv = group.entering([*enter, *inside])
+        return run(argv, stdin=stdin, check=check, timeout=timeout, label=label)
 
     def _leader(self) -> int | None:
         """PID 1 of the host as this machine numbers it, None when it is off."""
@@ -243,21 +240,9 @@ class Host:
     ) -> None:
         """Give the host an image of any name without a registry: busybox and the test agent.
 
-        `env` is baked in, so that one tag of a name can be an agent that misbehaves.
+        `env` is baked in, so that one tag of a name can be an agent that misbehaves. The same call
+        on another host is the same image, by its id too.
         """
-        changes = [f"ENTRYPOINT {json.dumps(list(entrypoint))}", f"CMD {json.dumps(list(cmd))}"]
-        changes += [f"ENV {key}={value}" for key, value in (env or {}).items()]
-        flags = [word for change in changes for word in ("--change", change)]
-        self.sh(
-            shlex.join(
-                [self.spec.runtime, "import", *flags, f"{SHARE}/image.tar", _qualified(name)]
-            )
-        )
-
-
-def _qualified(name: str) -> str:
-    """An image's full name, as every engine understands a short one: docker.io/library/NAME."""
-    first, slash, _ = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        return name
-    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
+        share = self._place.share
+        path = pack_image(share, name, env=env or {}, entrypoint=entrypoint, cmd=cmd)
+        self.sh(f"{self.spec.runtime} load --input {SHARE}/{path}")

@@ -44,8 +44,12 @@ def run(
     stdin: str | None = None,
     timeout: float = 120,
     check: bool = True,
+    label: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; with `check` a failure is a LabError that carries its stderr."""
+    """Run a command to its end; with `check` a failure is a LabError that carries its stderr.
+
+    `label` is what to call the command then, when it is not its own words.
+    """
     words = [str(word) for word in argv]
     done = subprocess.run(
         words,
@@ -59,7 +63,7 @@ def run(
     )
     if check and done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip())[-2000:]
-        raise LabError(f"`{shlex.join(words)}` exited {done.returncode}: {said}")
+        raise LabError(f"{label or shlex.join(words)!r} exited {done.returncode}: {said}")
     return done
 
 
