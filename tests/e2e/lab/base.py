@@ -7,18 +7,15 @@ the second of two runs wait for the first.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.e2e.lab.machine import LabError, run
+from tests.e2e.lab.machine import LabError, locked, run
 
 RECIPE: Final = Path(__file__).with_name("base.sh")
 
@@ -40,7 +37,7 @@ class Base:
         store = cache()
         store.mkdir(parents=True, exist_ok=True)
         final = store / f"base-{key}"
-        with _lock(store / "lock"):
+        with locked(store / "lock"):
             if not final.exists():
                 _build(final)
         return cls(final)
@@ -58,11 +55,3 @@ def _build(final: Path) -> None:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
         raise LabError(f"the base image cannot be built; the end of {log}:\n{tail}") from None
     building.rename(final)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file; waits as long as another run builds."""
-    with path.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield

@@ -13,7 +13,6 @@ import json
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -34,6 +33,7 @@ from tests.e2e.lab.machine import (
     del_netns,
     in_netns,
     ip_batch,
+    locked,
     owner_lives,
     prepare,
     run,
@@ -260,7 +260,8 @@ def sweep() -> None:
 
     A run may have lost its directory and still have processes: that of a chroot that is gone.
     """
-    with _all_runs() as group:
+    RUNS.mkdir(parents=True, exist_ok=True)
+    with locked(RUNS / "lock"), _all_runs() as group:
         found = {*group.children(), *(path.name for path in RUNS.glob("*-*-*"))}
         for run_name in sorted(found):
             if not owner_lives(run_name):
@@ -281,9 +282,12 @@ def remove_run(run_name: str) -> None:
 
 @contextmanager
 def _all_runs() -> Iterator[Cgroup]:
-    """The group that holds the groups of all runs, mounted for the moment."""
-    RUNS.mkdir(parents=True, exist_ok=True)
-    root = Path(tempfile.mkdtemp(prefix="cgroup.", dir=RUNS))
+    """The group that holds the groups of all runs, mounted for the moment.
+
+    The mount point is named like a run, so that it is swept like one if we are killed here.
+    """
+    root = RUNS / run_id(next(_serial))
+    root.mkdir(parents=True)
     try:
         _mount_cgroups(root)
         yield _top(root)

@@ -7,13 +7,14 @@ Separate from hosts and fleets because cleaning up after a dead run needs exactl
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -76,6 +77,14 @@ def wait_until(
         if time.monotonic() > deadline:
             raise LabError(f"still waiting for {what} after {timeout:g} s")
         time.sleep(every)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file; waits as long as another run holds it."""
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def boottime() -> float:
