@@ -6,9 +6,9 @@ place. Inside fleetd both are `DaemonSet`, told apart by the type of `spec.templ
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from fleetd.core.meta import Key, LabelSelector, Model, ObjectMeta
 from fleetd.core.pod import KeyRef, Placement, PodSpec, Probe
@@ -80,11 +80,20 @@ class SystemdSpec(Placement):
     systemd: Systemd
 
 
+def _spec_form(value: object) -> str:
+    """Which form a spec has, told by `systemd:`, so that errors are about one form only."""
+    systemd = isinstance(value, SystemdSpec) or (isinstance(value, dict) and "systemd" in value)
+    return "<systemd>" if systemd else "<pod>"
+
+
 class Template(Model):
     """What a copy is made from."""
 
     metadata: TemplateMeta = Field(default_factory=TemplateMeta)
-    spec: PodSpec | SystemdSpec
+    spec: Annotated[
+        Annotated[PodSpec, Tag("<pod>")] | Annotated[SystemdSpec, Tag("<systemd>")],
+        Discriminator(_spec_form),
+    ]
 
 
 class RollingUpdate(Model):

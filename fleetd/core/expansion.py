@@ -1,7 +1,7 @@
 """`$(VAR)` as Kubernetes expands it in command, args and env values.
 
-`$$` is one dollar; `$(NAME)` is the value of a known variable; anything else, also `$(UNKNOWN)`, stays as
-it is written.
+`$$` is one dollar; `$(NAME)` is the value of a known variable; anything else, also `$(UNKNOWN)`,
+stays as it is written.
 """
 
 from __future__ import annotations

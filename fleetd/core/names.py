@@ -1,8 +1,8 @@
-"""What a legal name is: Kubernetes' rules for labels and objects, stricter ones for hosts and users.
+"""What a legal name is: Kubernetes' rules, and stricter ones for hosts and users.
 
-Each check returns what is wrong as a sentence fragment ("" when nothing is), so that whoever asks can put
-the place before it. Host and user names end up in SSH settings and are held to a pattern without any
-character that a shell or an option parser knows (P 96).
+Each check returns what is wrong as a sentence fragment ("" when nothing is), so that whoever asks
+can put the place before it. Host and user names end up in SSH settings and are held to a pattern
+without any character that a shell or an option parser knows (P 96).
 """
 
 from __future__ import annotations

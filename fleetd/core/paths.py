@@ -1,6 +1,7 @@
 """Field paths as Kubernetes writes them: `spec.template.spec.containers[0].image`.
 
-One spelling everywhere, so that a path found by a pure check can be looked up among the lines of a file.
+One spelling everywhere, so that a path found by a pure check can be looked up among the lines of a
+file.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ a note, refused). Semantics of a field live with whoever renders or judges it, n
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from fleetd.core.meta import Model
 
@@ -163,16 +163,16 @@ class TCPSocketAction(Model):
 
 
 class Probe(Model):
-    """A probe and its thresholds; exactly one of the three actions."""
+    """A probe and its thresholds (0 means the default); exactly one of the three actions."""
 
     exec_: ExecAction | None = Field(default=None, alias="exec")
     http_get: HTTPGetAction | None = None
     tcp_socket: TCPSocketAction | None = None
     initial_delay_seconds: int = 0
-    timeout_seconds: int = 1
-    period_seconds: int = 10
-    success_threshold: int = 1
-    failure_threshold: int = 3
+    timeout_seconds: Annotated[int, AfterValidator(lambda n: n or 1)] = 1
+    period_seconds: Annotated[int, AfterValidator(lambda n: n or 10)] = 10
+    success_threshold: Annotated[int, AfterValidator(lambda n: n or 1)] = 1
+    failure_threshold: Annotated[int, AfterValidator(lambda n: n or 3)] = 3
 
 
 class Container(Model):

@@ -1,7 +1,7 @@
 """Kubernetes quantities: `100m`, `200Mi`, `1.5`, `1e3`.
 
-Exact: a quantity is a fraction, and becomes a whole number only where a unit of measure is chosen, rounded
-up as Kubernetes does.
+Exact: a quantity is a fraction, and becomes a whole number only where a unit of measure is chosen,
+rounded up as Kubernetes does.
 """
 
 from __future__ import annotations

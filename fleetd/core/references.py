@@ -1,4 +1,4 @@
-"""What a DaemonSet refers to: the ConfigMaps and Secrets of its namespace, by key where one is named."""
+"""What a DaemonSet refers to: ConfigMaps and Secrets of its namespace, by key where one is named."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def _of_pod(spec: PodSpec) -> Iterator[Reference]:
 
 
 def _of_volume(volume: Volume, path: str) -> Iterator[Reference]:
-    kind: RefKind
     if volume.config_map is not None:
-        kind, name, source, at = "ConfigMap", volume.config_map.name, volume.config_map, "configMap"
-        named = f"{path}.{at}.name"
-    elif volume.secret is not None:
-        kind, name, source, at = "Secret", volume.secret.secret_name, volume.secret, "secret"
-        named = f"{path}.{at}.secretName"
-    else:
-        return
-    yield Reference(kind, name, None, named, source.optional)
-    for i, item in enumerate(source.items):
-        yield Reference(kind, name, item.key, f"{path}.{at}.items[{i}].key", source.optional)
+        name, optional = volume.config_map.name, volume.config_map.optional
+        yield Reference("ConfigMap", name, None, f"{path}.configMap.name", optional)
+        for i, item in enumerate(volume.config_map.items):
+            at = f"{path}.configMap.items[{i}].key"
+            yield Reference("ConfigMap", name, item.key, at, optional)
+    if volume.secret is not None:
+        name, optional = volume.secret.secret_name, volume.secret.optional
+        yield Reference("Secret", name, None, f"{path}.secret.secretName", optional)
+        for i, item in enumerate(volume.secret.items):
+            at = f"{path}.secret.items[{i}].key"
+            yield Reference("Secret", name, item.key, at, optional)
 
 
 def _of_systemd(systemd: Systemd) -> Iterator[Reference]:
