@@ -5,7 +5,7 @@ Each fake in `fleetd.testing` is held to the same contract tests as the adapter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -44,6 +44,45 @@ class Transport(Protocol):
         ...
 
 
+class Streams(Protocol):
+    """Runs the carrier line and hands the output on as it comes; never raises for a host."""
+
+    async def stream(
+        self,
+        name: str,
+        ssh: Ssh,
+        stdin: bytes,
+        on_stdout: Callable[[bytes], None],
+        on_stderr: Callable[[bytes], None],
+    ) -> Output:
+        """Run to the end, or until cancelled; the output's own stdout and stderr stay empty."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """The key that a host showed, as `type base64` with its SHA256 fingerprint; or `error`."""
+
+    key: str = ""
+    fingerprint: str = ""
+    error: str = ""
+
+
+class HostKeys(Protocol):
+    """Looks at host keys and pins them; nothing else may widen the trust."""
+
+    async def scan(self, name: str, ssh: Ssh) -> Scanned:
+        """The host key that answers there, by a real handshake; trusts nothing, never raises."""
+        ...
+
+    def pin(self, name: str, ssh: Ssh, key: str) -> bool:
+        """Trust that key for the host; False when it was trusted already.
+
+        Raises Refused where the known_hosts file pins another key.
+        """
+        ...
+
+
 class Put:
     """A change: write this record over the row of its identity."""
 
@@ -59,7 +98,7 @@ class Drop:
 
     __slots__ = ("kind", "where")
 
-    def __init__(self, kind: type[Record], **where: Any) -> None:
+    def __init__(self, kind: type[Record], /, **where: Any) -> None:
         """Take the type and the columns that must be equal."""
         self.kind = kind
         self.where: Mapping[str, Any] = where
@@ -71,7 +110,7 @@ Change = Put | Drop
 class Store(Protocol):
     """The state. Synchronous: a transaction is a few milliseconds, and must be durable on return."""
 
-    def read(self, kind: type[R], **where: Any) -> tuple[R, ...]:
+    def read(self, kind: type[R], /, **where: Any) -> tuple[R, ...]:
         """All records of a type whose columns equal `where`, ordered by identity."""
         ...
 

@@ -1,0 +1,103 @@
+"""One exec on a held connection: feed stdin, take output up to a limit, tell how it ended.
+
+Written on asyncssh's session callbacks, not its streams: bytes stay bytes (P 11), nothing is read
+beyond the limit (P 23), and an end without an exit status stays visible as None (P 10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import asyncssh
+from asyncssh import SSHClientConnection
+
+from fleetd.adapters.troubles import plain
+from fleetd.ports import Output
+
+Sink = Callable[[bytes], None]
+
+
+class _Session(asyncssh.SSHClientSession[bytes]):
+    """Hands output to two sinks; `done` holds the exit status once the channel is closed."""
+
+    def __init__(self, on_stdout: Sink, on_stderr: Sink) -> None:
+        self._on_stdout = on_stdout
+        self._on_stderr = on_stderr
+        self._status: int | None = None
+        self.why = ""
+        self.done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        (self._on_stderr if datatype == asyncssh.EXTENDED_DATA_STDERR else self._on_stdout)(data)
+
+    def exit_status_received(self, status: int) -> None:
+        self._status = status
+
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:  # noqa: FBT001
+        self.why = f"the remote shell was killed by SIG{plain(signal)}"
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._status is None and not self.why:
+            self.why = f"the connection was lost ({plain(exc)})" if exc else "no exit status came"
+        if not self.done.done():
+            self.done.set_result(self._status)
+
+
+class Exec:
+    """One run of a command line. `sent` tells whether any byte of stdin may have left."""
+
+    def __init__(self, connection: SSHClientConnection, line: str) -> None:
+        """Take the connection to open a channel on, and the command line."""
+        self._connection = connection
+        self._line = line
+        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
+        self.sent = False
+
+    async def run(self, stdin: bytes, timeout_s: float, limit: int) -> Output:
+        """Run within `timeout_s`, opening included (P 12); keep at most `limit` bytes of output.
+
+        Raises TimeoutError; whatever else happens is told in the output. A run that did not end
+        by itself (an exception, or more output than allowed) leaves a process behind: drop the
+        connection (P 13).
+        """
+        kept: tuple[list[bytes], list[bytes]] = ([], [])
+        room = limit
+
+        def sink(into: list[bytes]) -> Sink:
+            def take(data: bytes) -> None:
+                nonlocal room
+                into.append(data[:room])
+                room -= len(data)
+                if room < 0 and self._channel is not None:
+                    self._channel.abort()
+
+            return take
+
+        async with asyncio.timeout(timeout_s):
+            status, why = await self._run(stdin, sink(kept[0]), sink(kept[1]))
+        if room < 0:
+            status, why = None, f"more than {limit} bytes of output; cut off there"
+        return Output(status, b"".join(kept[0]), b"".join(kept[1]), why, sent=self.sent)
+
+    async def stream(self, stdin: bytes, on_stdout: Sink, on_stderr: Sink) -> Output:
+        """Run without limits, handing output on as it comes."""
+        status, why = await self._run(stdin, on_stdout, on_stderr)
+        return Output(status, error=why, sent=self.sent)
+
+    async def _run(self, stdin: bytes, on_stdout: Sink, on_stderr: Sink) -> tuple[int | None, str]:
+        session = _Session(on_stdout, on_stderr)
+        try:
+            self._channel, _ = await self._connection.create_session(
+                lambda: session, self._line, encoding=None, request_pty=False
+            )
+        except (asyncssh.Error, OSError) as error:
+            return None, f"no session could be opened ({plain(error)})"
+        self.sent = True
+        try:
+            self._channel.write(stdin)
+            self._channel.write_eof()
+        except (OSError, asyncssh.Error) as error:
+            # The host may have closed already, and said why: its output and status tell more.
+            session.why = f"the connection was lost ({plain(error)})"
+        return await session.done, session.why

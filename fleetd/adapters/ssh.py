@@ -1,0 +1,130 @@
+"""Transport over SSH: the product's only way to a host.
+
+What a host or the network does is never an exception here: it ends up in `Output`, with a
+sentence that says what to do. asyncssh is loaded at the first connection and not before, so that
+commands which need no host start fast.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import resource
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fleetd.adapters import known_hosts
+from fleetd.core.node import Ssh
+from fleetd.host.carrier import LINE
+from fleetd.ports import Output, Scanned
+
+if TYPE_CHECKING:
+    from fleetd.adapters.connections import Connections, Held
+
+FILES = 65536
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as we may: each connection is one, 1024 the usual limit (P 9)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class SshTransport:
+    """Runs the carrier line over held connections: Transport, Streams and HostKeys in one.
+
+    `resolve` gives the SSH settings of a jump host by its name. The loop's default executor
+    should have at least 64 threads: asyncssh and name resolution share it (P 7).
+    """
+
+    def __init__(self, resolve: Callable[[str], Ssh | None]) -> None:
+        """Take the way to find jump hosts; nothing is opened yet."""
+        self._resolve = resolve
+        self._pool: Connections | None = None
+
+    async def run(
+        self, name: str, ssh: Ssh, stdin: bytes, *, timeout_s: float, limit: int = 4 << 20
+    ) -> Output:
+        from fleetd.adapters.troubles import Unreachable  # noqa: PLC0415  (loads asyncssh)
+
+        pool = self._connections()
+        try:
+            held = await pool.get(name, ssh)
+            output = await self._exec(held, ssh, stdin, timeout_s, limit)
+            if output.sent or held.fresh:
+                return output
+            # The held connection had died; the request never left, so it may go once more.
+            return await self._exec(await pool.get(name, ssh), ssh, stdin, timeout_s, limit)
+        except Unreachable as error:
+            return Output(None, error=str(error), sent=False)
+
+    async def _exec(
+        self, held: Held, ssh: Ssh, stdin: bytes, timeout_s: float, limit: int
+    ) -> Output:
+        from fleetd.adapters.sessions import Exec  # noqa: PLC0415  (loads asyncssh)
+
+        async with held.channels:
+            run = Exec(held.connection, LINE)
+            ended = False
+            try:
+                output = await run.run(stdin, timeout_s, limit)
+                ended = output.status is not None
+            except TimeoutError:
+                late = f"no end within {timeout_s:g} s; the connection was cut"
+                return Output(None, error=late, sent=run.sent)
+            finally:
+                if not ended:
+                    self._connections().drop(held)
+        return output
+
+    async def stream(
+        self,
+        name: str,
+        ssh: Ssh,
+        stdin: bytes,
+        on_stdout: Callable[[bytes], None],
+        on_stderr: Callable[[bytes], None],
+    ) -> Output:
+        from fleetd.adapters.sessions import Exec  # noqa: PLC0415  (loads asyncssh)
+        from fleetd.adapters.troubles import Unreachable  # noqa: PLC0415
+
+        try:
+            # Its own connection: cut when the reader goes away, and nobody else's work with it.
+            connection = await self._connections().open(name, ssh)
+        except Unreachable as error:
+            return Output(None, error=str(error), sent=False)
+        try:
+            return await Exec(connection, LINE).stream(stdin, on_stdout, on_stderr)
+        finally:
+            connection.abort()
+
+    async def scan(self, name: str, ssh: Ssh) -> Scanned:
+        from fleetd.adapters.troubles import Unreachable  # noqa: PLC0415  (loads asyncssh)
+
+        try:
+            key = await self._connections().host_key(name, ssh)
+        except Unreachable as error:
+            return Scanned(error=str(error))
+        digest = hashlib.sha256(base64.b64decode(key.split()[1])).digest()
+        return Scanned(key, f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}")
+
+    def pin(self, name: str, ssh: Ssh, key: str) -> bool:
+        file = known_hosts.file_of(ssh.known_hosts_file)
+        return known_hosts.pin(file, name, ssh.address, ssh.port, key)
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+    def _connections(self) -> Connections:
+        if self._pool is None:
+            from fleetd.adapters.connections import Connections  # noqa: PLC0415  (loads asyncssh)
+
+            raise_file_limit()
+            self._pool = Connections(self._resolve)
+        return self._pool
