@@ -1,13 +1,38 @@
-"""What runs on a host: the facts of one visit, judged into copies with their state and their damage."""
+"""What runs on a host: one visit's facts, judged into copies with their state and their damage.
+
+A copy is ready when every main unit is active, was started by the revision that the ledger names,
+and passes its probe; it is available once that has lasted for the minimum on the host's own clock
+(K 77-79, P 92). Damage is a difference to the host's ledger, never to what a newer fleetd would
+render.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from fleetd.core.actions import Mode
-from fleetd.core.facts import Slot
+from fleetd.core.daemonset import DaemonSet, SystemdSpec
+from fleetd.core.facts import (
+    ContainerSeen,
+    Deviation,
+    Known,
+    LedgerCopy,
+    Observation,
+    Role,
+    Slot,
+    UnitState,
+    Unknown,
+)
 from fleetd.core.meta import Key
+
+SETTLE_S = 10.0
+"""How long a copy must run when nothing says otherwise: one dying every 3 s reads active often."""
+
+ENGINE_SETTLE_S = 5.0
+"""A unit that became active later than this may not have its container yet."""
 
 
 class Phase(StrEnum):
@@ -32,12 +57,12 @@ class DamageKind(StrEnum):
     NEEDS_RELOAD = "needs daemon-reload"
     FILE_MISSING = "file missing"
     FILE_EDITED = "file edited"
-    FILE_MODE = "file mode"
+    FILE_MODE = "file mode or owner changed"
     CONTAINER_MISSING = "container missing"
     CONTAINER_FOREIGN = "container replaced"
     CUT = "apply was cut"
     STALE = "runs another revision than its files"
-    EXTRA = "extra"
+    EXTRA = "not in the ledger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +81,11 @@ class Damage:
 class Copy:
     """One copy of a DaemonSet on one host, as observed.
 
-    `revision` and `bundle` are the ledger's; `running_revision` is what the last start stamped ("" when
-    that cannot be said). `ready_in_s` is the time after which the copy is available if nothing happens,
-    None when time alone will not do. `active` says that a main unit runs, so that a restart would stop
-    something. `foreign` are drop-ins that are not ours: reported only. A copy that is not in the ledger
-    (`ledgered` false) is never ready.
+    `revision` and `bundle` are the ledger's; `running_revision` is what the last start stamped (""
+    when that cannot be said). `ready_in_s` is the time after which the copy is available if nothing
+    happens, None when time alone will not do. `active` says that a main unit runs, so that a
+    restart would stop something. `foreign` are drop-ins that are not ours: reported only. A copy
+    that is not in the ledger (`ledgered` false) is never ready.
     """
 
     ds: Key
@@ -79,3 +104,309 @@ class Copy:
     foreign: tuple[str, ...] = ()
     message: str = ""
     ledgered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """One readable observation, indexed. `strays` are units and containers of ours in no ledger."""
+
+    ledger: Mapping[Key, tuple[LedgerCopy, ...]]
+    units: Mapping[str, UnitState]
+    deviations: Mapping[str, Deviation]
+    containers: Mapping[str, ContainerSeen] | None
+    strays: Mapping[Key, tuple[tuple[Slot, str, bool], ...]]
+
+
+def min_ready_s(daemonset: DaemonSet) -> float:
+    """How long a copy must be ready to be available: as the manifest says, else 10 s or a probe."""
+    if daemonset.spec.min_ready_seconds:
+        return float(daemonset.spec.min_ready_seconds)
+    spec = daemonset.spec.template.spec
+    if isinstance(spec, SystemdSpec):
+        probed = spec.systemd.readiness_probe is not None
+    else:
+        probed = any(container.readiness_probe for container in spec.containers)
+    return 0.0 if probed else SETTLE_S
+
+
+def read(observation: Observation) -> HostView | Unknown:
+    """Index an observation; Unknown when a part that decisions rest on could not be read."""
+    ledger, units, files = observation.ledger, observation.units, observation.files
+    if isinstance(ledger, Unknown):
+        return Unknown(f"ledger: {ledger.why}")
+    if isinstance(units, Unknown):
+        return Unknown(f"units: {units.why}")
+    if isinstance(files, Unknown):
+        return Unknown(f"files: {files.why}")
+    by_ds: defaultdict[Key, tuple[LedgerCopy, ...]] = defaultdict(tuple)
+    for copy in sorted(ledger.value, key=lambda entry: entry.slot):
+        by_ds[copy.ds] += (copy,)
+    engine = observation.engine
+    containers = engine.value if isinstance(engine, Known) else None
+    return HostView(
+        ledger=dict(by_ds),
+        units={unit.id: unit for unit in units.value},
+        deviations={entry.path: entry.kind for entry in files.value},
+        containers=None if containers is None else {entry.name: entry for entry in containers},
+        strays=_strays(ledger.value, units.value, containers or ()),
+    )
+
+
+def judge(observation: Observation, ds: Key, min_ready: float) -> tuple[Copy, ...] | Unknown:
+    """The copies of one DaemonSet on a host, by slot; Unknown when that cannot be said."""
+    view = read(observation)
+    return view if isinstance(view, Unknown) else judge_view(view, ds, min_ready)
+
+
+def judge_view(view: HostView, ds: Key, min_ready: float) -> tuple[Copy, ...]:
+    """As `judge`, on an observation that was indexed already."""
+    strays = view.strays.get(ds, ())
+    copies = [
+        _judge_copy(view, entry, tuple(s for s in strays if s[0] is entry.slot), min_ready)
+        for entry in view.ledger.get(ds, ())
+    ]
+    if strays:
+        taken = {copy.slot for copy in copies}
+        copies += [
+            _stray_copy(ds, slot, tuple(stray for stray in strays if stray[0] is slot))
+            for slot in Slot
+            if slot not in taken and any(stray[0] is slot for stray in strays)
+        ]
+    return tuple(copies)
+
+
+def parse_unit_name(unit: str) -> tuple[Key, Slot] | None:
+    """DaemonSet and slot of a unit `fleetd-<ns>.<name>.<container>.<slot>[.probe].service`."""
+    parts = unit.split(".")
+    if not unit.startswith("fleetd-") or len(parts) < 5 or parts[3] not in {"a", "b"}:
+        return None
+    return Key(parts[0].removeprefix("fleetd-"), parts[1].replace("_", ".")), Slot(parts[3])
+
+
+def _strays(
+    ledger: tuple[LedgerCopy, ...],
+    units: tuple[UnitState, ...],
+    containers: tuple[ContainerSeen, ...],
+) -> dict[Key, tuple[tuple[Slot, str, bool], ...]]:
+    ours = {name for copy in ledger for name in (*copy.units, *copy.containers)}
+    found: defaultdict[Key, tuple[tuple[Slot, str, bool], ...]] = defaultdict(tuple)
+    for unit in units:
+        if unit.id in ours or unit.load != "loaded":
+            continue
+        if name := parse_unit_name(unit.id):
+            found[name[0]] += ((name[1], unit.id, unit.active == "active"),)
+    for container in containers:
+        if container.ours and container.ds and container.name not in ours:
+            stray = (container.slot or Slot.A, container.name, container.running)
+            found[container.ds] += (stray,)
+    return {key: tuple(sorted(strays)) for key, strays in found.items()}
+
+
+def _stray_copy(ds: Key, slot: Slot, strays: tuple[tuple[Slot, str, bool], ...]) -> Copy:
+    active = any(running for _, _, running in strays)
+    return Copy(
+        ds=ds,
+        slot=slot,
+        revision="",
+        phase=Phase.RUNNING if active else Phase.STOPPED,
+        active=active,
+        damage=tuple(Damage(DamageKind.EXTRA, name, Mode.RESTART) for _, name, _ in strays),
+        message=f"{', '.join(name for _, name, _ in strays)}: not in the host's ledger",
+        ledgered=False,
+    )
+
+
+def _judge_copy(
+    view: HostView,
+    entry: LedgerCopy,
+    strays: tuple[tuple[Slot, str, bool], ...],
+    min_ready: float,
+) -> Copy:
+    mains = [
+        view.units.get(name) or UnitState(id=name)
+        for name, role in entry.units.items()
+        if role is Role.MAIN or role is Role.BORROWED
+    ]
+    active = any(_is_up(unit) for unit in mains)
+    restarts = sum(unit.restarts for unit in mains)
+    damage = [
+        *_cut_damage(entry),
+        *_unit_damage(view, entry, active=active),
+        *_file_damage(view, entry),
+        *_container_damage(view, entry),
+        *(Damage(DamageKind.EXTRA, name, Mode.START) for _, name, _ in strays),
+    ]
+    gone = any(d.kind in _CONTAINER_GONE for d in damage)
+    started = bool(mains) and all(_is_started(entry, unit) for unit in mains)
+    probes = [_probe(view, name) for name, role in entry.units.items() if role is Role.PROBE]
+    ready = started and not gone and all(probe is True for probe, _ in probes)
+    active_for = min((unit.active_for_s or 0.0 for unit in mains), default=0.0)
+    rest = max(min_ready, SETTLE_S if restarts else 0.0) - active_for
+    phase = _phase(mains)
+    return Copy(
+        ds=entry.ds,
+        slot=entry.slot,
+        revision=entry.revision,
+        running_revision=_running_revision(entry, mains),
+        bundle=entry.bundle,
+        phase=phase,
+        ready=ready,
+        available=ready and rest <= 0,
+        ready_in_s=rest if ready and rest > 0 else None,
+        active=active,
+        active_for_s=active_for,
+        restarts=restarts,
+        damage=tuple(damage),
+        foreign=tuple(_foreign(view, entry)),
+        message=_message(mains, probes, damage, ready=ready, rest=rest),
+    )
+
+
+_CONTAINER_GONE = frozenset({DamageKind.CONTAINER_MISSING, DamageKind.CONTAINER_FOREIGN})
+
+
+def _is_up(unit: UnitState) -> bool:
+    return unit.active in {"active", "reloading"}
+
+
+def _is_started(entry: LedgerCopy, unit: UnitState) -> bool:
+    """Up, and by the revision of the ledger; a borrowed unit is the host's and stamps nothing."""
+    if not _is_up(unit):
+        return False
+    if entry.units[unit.id] is Role.BORROWED:
+        return True
+    return unit.sub in {"running", "exited", "reload"} and _stamped(unit) == entry.revision
+
+
+def _stamped(unit: UnitState) -> str:
+    """The revision that this very run was started from; "" when its start left no stamp."""
+    return unit.stamp_revision if unit.stamp_invocation == unit.invocation else ""
+
+
+def _running_revision(entry: LedgerCopy, mains: list[UnitState]) -> str:
+    stamps = {
+        entry.revision if entry.units[unit.id] is Role.BORROWED else _stamped(unit)
+        for unit in mains
+        if _is_up(unit)
+    }
+    return stamps.pop() if len(stamps) == 1 else ""
+
+
+def _phase(mains: list[UnitState]) -> Phase:
+    states = {unit.active for unit in mains}
+    if "failed" in states:
+        return Phase.FAILED
+    if states and all(_is_up(unit) for unit in mains):
+        return Phase.RUNNING
+    if states & {"activating", "deactivating"} or any(unit.job for unit in mains):
+        return Phase.STARTING
+    return Phase.STOPPED
+
+
+def _probe(view: HostView, name: str) -> tuple[bool | None, str]:
+    """The result of a probe unit: beside itself, or beside the main unit it is named after."""
+    for unit_id in (name, name.replace(".probe.", ".")):
+        unit = view.units.get(unit_id)
+        if unit is not None and unit.probe is not None:
+            return unit.probe, unit.probe_message
+    return None, ""
+
+
+def _cut_damage(entry: LedgerCopy) -> Iterator[Damage]:
+    if not entry.complete:
+        yield Damage(DamageKind.CUT, "", Mode.RESTART)
+
+
+def _unit_damage(view: HostView, entry: LedgerCopy, *, active: bool) -> Iterator[Damage]:
+    for name, role in entry.units.items():
+        unit = view.units.get(name) or UnitState(id=name)
+        if unit.load == "masked" or unit.file_state.startswith("masked"):
+            yield Damage(DamageKind.MASKED, name, Mode.RESTART)
+        elif unit.load == "not-found":
+            yield Damage(DamageKind.UNIT_MISSING, name, Mode.RESTART)
+        elif unit.load != "loaded":
+            yield Damage(DamageKind.UNIT_BROKEN, name, Mode.RESTART)
+        if unit.file_state == "disabled":
+            yield Damage(DamageKind.DISABLED, name, Mode.RELOAD)
+        if unit.need_reload:
+            yield Damage(DamageKind.NEEDS_RELOAD, name, Mode.RELOAD)
+        if role is Role.PROBE and not active:
+            continue  # bound to its main unit: it cannot run before that does
+        if unit.active == "failed":
+            yield Damage(DamageKind.FAILED, name, Mode.START)
+        elif unit.active == "inactive" and not unit.job:
+            yield Damage(DamageKind.STOPPED, name, Mode.START)
+        elif role is Role.MAIN and _is_up(unit) and _stamped(unit) != entry.revision:
+            yield Damage(DamageKind.STALE, name, Mode.RESTART)
+
+
+_FILE_DAMAGE = {
+    Deviation.MISSING: (DamageKind.FILE_MISSING, Mode.RESTART),
+    Deviation.EDITED: (DamageKind.FILE_EDITED, Mode.RESTART),
+    Deviation.MODE: (DamageKind.FILE_MODE, Mode.RELOAD),
+}
+
+
+def _file_damage(view: HostView, entry: LedgerCopy) -> Iterator[Damage]:
+    if not view.deviations:
+        return
+    for path in entry.files:
+        if kind := view.deviations.get(path):
+            damage, mode = _FILE_DAMAGE[kind]
+            yield Damage(damage, path, mode)
+
+
+def _container_damage(view: HostView, entry: LedgerCopy) -> Iterator[Damage]:
+    """A container that is not what its unit thinks, where the engine was asked and answered."""
+    if view.containers is None:
+        return
+    for name in entry.containers:
+        unit = view.units.get(f"{name}.service")
+        up = unit is not None and _is_up(unit)
+        container = view.containers.get(name)
+        if container is not None and not container.ours:
+            yield Damage(DamageKind.CONTAINER_FOREIGN, name, Mode.RESTART if up else Mode.START)
+            continue
+        settled = unit is not None and up and (unit.active_for_s or 0.0) >= ENGINE_SETTLE_S
+        if settled and (container is None or not container.running):
+            # An active unit is not started again, so only a restart brings its container back.
+            yield Damage(DamageKind.CONTAINER_MISSING, name, Mode.RESTART)
+
+
+def _foreign(view: HostView, entry: LedgerCopy) -> Iterator[str]:
+    for name, role in entry.units.items():
+        unit = view.units.get(name)
+        if unit is None or role is Role.BORROWED:
+            continue
+        for path in unit.drop_ins:
+            if path not in entry.files and not path.startswith(("/usr/lib/", "/lib/")):
+                yield path
+
+
+def _message(
+    mains: list[UnitState],
+    probes: list[tuple[bool | None, str]],
+    damage: list[Damage],
+    *,
+    ready: bool,
+    rest: float,
+) -> str:
+    """The one sentence that tells best why a copy is not available, or what is wrong with it."""
+    for unit in mains:
+        if unit.active == "failed" or unit.sub == "auto-restart":
+            state = "failed" if unit.active == "failed" else "died and is restarted by systemd"
+            cause = f"{unit.result}, exit status {unit.exec_status}, {unit.restarts} restarts"
+            return f"{unit.id} {state} ({cause})"
+    if damage:
+        return "; ".join(str(entry) for entry in damage)
+    for result, text in probes:
+        if result is not True:
+            state = "has no result yet" if result is None else "fails"
+            return f"readiness probe {state}" + (f": {text}" if text else "")
+    for unit in mains:
+        if not _is_up(unit):
+            return f"{unit.id} is {unit.active} ({unit.sub})"
+    if ready and rest > 0:
+        restarts = sum(unit.restarts for unit in mains)
+        return f"ready, available in {rest:.0f} s" + (f", {restarts} restarts" if restarts else "")
+    return ""

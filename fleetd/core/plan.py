@@ -1,23 +1,58 @@
-"""One pass decided: `plan(world, now)` sorts every (node, DaemonSet) into one bucket, with a reason."""
+"""One pass decided: `plan(world, now)` puts every (node, DaemonSet) in one bucket, with a reason.
+
+Pure and level-triggered: the same world gives the same plan, whatever the order of its parts, and a
+pass that was cut is simply planned again. The plan asserts what must never be wrong in it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fleetd.core.actions import Action, Decision, Remove, Repair, Start, Update
+from fleetd.core.actions import (
+    Action,
+    Decision,
+    Held,
+    Reason,
+    Remove,
+    Repair,
+    Skipped,
+    Start,
+    UnknownHost,
+    Update,
+    Wait,
+)
+from fleetd.core.copies import judge_view
+from fleetd.core.facts import Known
+from fleetd.core.guard import guard
+from fleetd.core.instances import remember
 from fleetd.core.meta import Key
-from fleetd.core.records import EventRecord, InstanceRecord, RolloutRecord, SlotRecord
-from fleetd.core.status import Status
+from fleetd.core.placement import Place, Sight, sight_of, sort, survey
+from fleetd.core.records import (
+    EventRecord,
+    InstanceRecord,
+    RolloutRecord,
+    RolloutState,
+    SlotRecord,
+)
+from fleetd.core.rollout import Rolled, roll
+from fleetd.core.status import Status, status_of
+from fleetd.core.world import SetState, World
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a pass is to do, and what it has to write down.
 
-    `decisions` has one entry per (node, DaemonSet), by node and DaemonSet. `slots` and `rollouts` hold only
-    the records that changed; they are to be durable before the first action. `instances` are changed copies
-    as seen, `gone` those no longer there (to be dropped). `wake_at` is when time alone changes the answer.
+    `decisions` has one entry per (node, DaemonSet), by node and DaemonSet. `slots` and `rollouts`
+    hold only the records that changed; they are to be durable before the first action. `instances`
+    are changed copies as seen, `gone` those no longer there (to be dropped). `wake_at` is when time
+    alone changes the answer.
+
+    `settled`: there is no action, no copy is starting, and no rollout is progressing, except one that
+    waits for unreachable nodes only. What waits for people or the world outside (unknown, held or
+    guarded places, a failed or paused rollout) does not unsettle a fleet: its status tells.
     """
 
     decisions: tuple[Decision, ...]
@@ -36,3 +71,182 @@ class Plan:
         return tuple(
             entry for entry in self.decisions if isinstance(entry, Start | Update | Repair | Remove)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What became of one DaemonSet in the pass."""
+
+    state: SetState
+    places: tuple[Place, ...]
+    rolled: Rolled
+    decisions: tuple[Decision, ...]
+
+
+def plan(world: World, now: float) -> Plan:
+    """Decide one pass. `now` is UTC in seconds since the epoch."""
+    nodes = sorted(world.nodes, key=lambda node: node.name)
+    sights = {node.name: sight_of(world.seen.get(node.name), world.fleet) for node in nodes}
+    turns = [
+        _turn(state, survey(state, nodes, sights), now)
+        for state in sorted(world.sets, key=lambda state: state.key)
+    ]
+    decisions = [entry for turn in turns for entry in turn.decisions]
+    decisions += _leftovers(world, sights)
+    copies = Counter(
+        {turn.state.key: sum(bool(place.copies) for place in turn.places) for turn in turns}
+    )
+    decisions, refusals = guard(
+        decisions, nodes=len(nodes), copies=copies, confirmed=world.confirm_removals
+    )
+    decisions.sort(key=lambda entry: (entry.node, entry.ds))
+    remembered = [remember(turn.state, turn.places, now) for turn in turns]
+    result = Plan(
+        decisions=tuple(decisions),
+        rollouts=tuple(
+            turn.rolled.progress.record
+            for turn in turns
+            if turn.rolled.progress.record != turn.state.rollout
+        ),
+        slots=tuple(slot for turn in turns for slot in turn.rolled.slots),
+        statuses={
+            turn.state.key: status_of(
+                turn.state, turn.places, turn.rolled.progress, turn.rolled.rules
+            )
+            for turn in turns
+        },
+        instances=tuple(record for changed, _ in remembered for record in changed),
+        gone=(*(record for _, gone in remembered for record in gone), *_forgotten(world, sights)),
+        events=tuple(_events(turns, refusals, now)),
+        settled=_settled(decisions, turns),
+        wake_at=_wake_at(decisions, turns),
+    )
+    _check(result, world)
+    return result
+
+
+def _turn(state: SetState, places: tuple[Place, ...], now: float) -> _Turn:
+    decided = [sort(place, state.key) for place in places]
+    undecided = [place for place, entry in zip(places, decided, strict=True) if entry is None]
+    rolled = roll(state, places, undecided, now)
+    final = (*(entry for entry in decided if entry is not None), *rolled.decisions)
+    return _Turn(state, places, rolled, final)
+
+
+def _leftovers(world: World, sights: Mapping[str, Sight]) -> Iterator[Decision]:
+    """Copies of DaemonSets that are not among the sets: deleted ones go, others are reported."""
+    known = {state.key for state in world.sets}
+    deleted = world.removals - known
+    held = {node.name for node in world.nodes if node.held}
+    last_seen: defaultdict[str, set[Key]] = defaultdict(set)
+    for record in world.remembered:
+        last_seen[record.node].add(Key(record.namespace, record.name))
+    for name, sight in sights.items():
+        if sight.view is None:
+            if sight.reason is not None and sight.reason is not Reason.OTHER_FLEET:
+                for key in sorted(last_seen[name] & deleted):
+                    yield UnknownHost(name, key, sight.reason, sight.why)
+            continue
+        strays = sight.view.strays.keys() & deleted
+        for key in sorted({*sight.view.ledger, *strays} - known):
+            if key not in deleted:
+                yield Skipped(name, key, Reason.ORPHAN, "no DaemonSet of this name is known")
+            elif name in held:
+                yield Held(name, key)
+            else:
+                yield Remove(name, key, None, Reason.DELETED)
+
+
+def _forgotten(world: World, sights: Mapping[str, Sight]) -> Iterator[InstanceRecord]:
+    """Records of deleted DaemonSets' copies that are no longer there."""
+    for record in sorted(world.remembered, key=lambda record: (record.node, record.name)):
+        sight = sights.get(record.node)
+        key = Key(record.namespace, record.name)
+        if sight is not None and sight.view is not None and not judge_view(sight.view, key, 0.0):
+            yield record
+
+
+_TOLD = {
+    RolloutState.PROGRESSING: "RolloutStarted",
+    RolloutState.COMPLETE: "RolloutComplete",
+    RolloutState.FAILED: "RolloutFailed",
+    RolloutState.PAUSED: "RolloutPaused",
+}
+
+
+def _events(turns: Sequence[_Turn], refusals: Sequence[str], now: float) -> Iterator[EventRecord]:
+    """What a rollout came to in this pass, and removals that were not done."""
+    for turn in turns:
+        before, after = turn.state.rollout, turn.rolled.progress.record
+        if before is None or (before.revision, before.state) != (after.revision, after.state):
+            message = f"revision {after.revision}" + (f": {after.reason}" if after.reason else "")
+            failed = after.state is RolloutState.FAILED
+            reason = _TOLD[after.state]
+            yield _event(turn.state.key, reason, message, now, warning=failed)
+    for refusal in refusals:
+        yield _event(Key("", "removals"), str(Reason.REMOVAL_GUARD), refusal, now, warning=True)
+
+
+def _event(ds: Key, reason: str, message: str, now: float, *, warning: bool) -> EventRecord:
+    return EventRecord(
+        namespace=ds.namespace,
+        kind="DaemonSet" if ds.namespace else "Fleet",
+        name=ds.name,
+        node="",
+        reason=reason,
+        warning=warning,
+        message=message,
+        count=1,
+        first=now,
+        last=now,
+    )
+
+
+def _settled(decisions: Sequence[Decision], turns: Sequence[_Turn]) -> bool:
+    for entry in decisions:
+        if isinstance(entry, Start | Update | Repair | Remove):
+            return False
+        if isinstance(entry, Wait) and entry.reason is Reason.STARTING:
+            return False
+    return not any(_is_moving(turn) for turn in turns)
+
+
+def _is_moving(turn: _Turn) -> bool:
+    progress = turn.rolled.progress
+    progressing = progress.record.state is RolloutState.PROGRESSING
+    return progressing and not progress.stalled and not turn.rolled.rules.on_delete
+
+
+def _wake_at(decisions: Sequence[Decision], turns: Sequence[_Turn]) -> float | None:
+    times = [entry.until for entry in decisions if isinstance(entry, Wait) and entry.until]
+    times += [
+        turn.rolled.progress.record.last_progress + turn.rolled.rules.deadline_s
+        for turn in turns
+        if _is_moving(turn)
+    ]
+    return min(times, default=None)
+
+
+def _check(result: Plan, world: World) -> None:
+    """Assert what must hold in every plan: a bug found here has not touched a host yet."""
+    pairs = {(entry.node, entry.ds) for entry in result.decisions}
+    assert len(pairs) == len(result.decisions), "a pair is in two buckets"
+    expected = len(world.nodes) * len(world.sets)
+    assert sum(1 for _, ds in pairs if ds in result.statuses) == expected, "a pair has no bucket"
+    taken = {
+        (slot.namespace, slot.name, slot.node, slot.revision)
+        for slot in result.slots
+        if not slot.released
+    }
+    open_before = {
+        (slot.namespace, slot.name, slot.node, slot.revision)
+        for state in world.sets
+        for slot in state.slots
+        if not slot.released
+    }
+    for entry in result.decisions:
+        if isinstance(entry, Update):
+            slot = (*entry.ds, entry.node, entry.revision)
+            assert slot in taken or slot in open_before, f"no slot for the update of {entry.node}"
+        if isinstance(entry, Start | Update | Repair | Remove):
+            assert isinstance(world.seen.get(entry.node), Known), f"{entry.node} is unknown"

@@ -19,9 +19,10 @@ from fleetd.core.records import InstanceRecord, RolloutRecord, SlotRecord
 class SetState:
     """One DaemonSet with what the state remembers of it.
 
-    `revision` is the target (see `revision_of`). `slots` are all its slots, open and released, at least
-    those of the present rollout and every open one. `instances` are the copies last seen. `failures` maps
-    a node to what its last action failed with, for reasons that people read; it decides nothing.
+    `revision` is the target (see `revision_of`). `slots` are all its slots, open and released, at
+    least those of the present rollout and every open one. `instances` are the copies last seen.
+    `failures` maps a node to what its last action failed with, for reasons that people read; it
+    decides nothing.
     """
 
     daemonset: DaemonSet
@@ -42,10 +43,10 @@ class SetState:
 class World:
     """Everything that one pass decides on.
 
-    `nodes` holds those of the inventory and those that `left`. A node without an entry in `seen` is as
-    unknown as one that did not answer. `removals` are DaemonSets deleted for good, `remembered` the copies
-    of these last seen. `fleet` is the fleet's id. `confirm_removals` is how many removals a person agreed
-    to, None when nobody was asked.
+    `nodes` holds those of the inventory and those that `left`. A node without an entry in `seen` is
+    as unknown as one that did not answer. `removals` are DaemonSets deleted for good, `remembered`
+    the copies of these last seen. `fleet` is the fleet's id. `confirm_removals` is how many
+    removals a person agreed to, None when nobody was asked.
     """
 
     nodes: tuple[Node, ...]

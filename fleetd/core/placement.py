@@ -1,0 +1,197 @@
+"""Where each copy of one DaemonSet stands: every (node, DaemonSet) sorted, before any budget.
+
+What a rollout has to decide (a copy to start, to update, to repair or to leave) is left open here;
+everything else is final: hands off, unknown, another fleet's, not eligible, one copy too many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from fleetd.core.actions import (
+    Decision,
+    Held,
+    Keep,
+    Reason,
+    Remove,
+    Skipped,
+    UnknownHost,
+    Wait,
+)
+from fleetd.core.copies import Copy, HostView, judge_view, min_ready_s, read
+from fleetd.core.daemonset import DaemonSet
+from fleetd.core.eligibility import Eligibility, Gate
+from fleetd.core.facts import Known, Observation, Unknown
+from fleetd.core.meta import Key
+from fleetd.core.node import Node
+from fleetd.core.pod import PodSpec
+from fleetd.core.records import InstanceRecord
+from fleetd.core.world import SetState
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What can be said of a host in this pass: its view, or the reason why there is none."""
+
+    view: HostView | None
+    reason: Reason | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One node as one DaemonSet sees it. `copies`: the first is the one to keep."""
+
+    node: Node
+    eligibility: Eligibility
+    sight: Sight
+    copies: tuple[Copy, ...] = ()
+    remembered: InstanceRecord | None = None
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.node.name
+
+    @property
+    def desired(self) -> bool:
+        """Whether a copy should run here (K 126)."""
+        return self.eligibility.run is True
+
+    @property
+    def known(self) -> bool:
+        """Whether the host answered, readably, as one of ours."""
+        return self.sight.view is not None
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing can be said. A host of another fleet is neither known nor unknown."""
+        return self.sight.view is None and self.sight.reason is not Reason.OTHER_FLEET
+
+    @property
+    def counts(self) -> bool:
+        """Whether the budget counts it: desired, not on hold, not another fleet's."""
+        return self.desired and not self.node.held and (self.known or self.unknown)
+
+    @property
+    def copy(self) -> Copy | None:
+        """The copy to keep, or None."""
+        return self.copies[0] if self.copies else None
+
+    @property
+    def available(self) -> bool:
+        """Whether a copy was observed available."""
+        return bool(self.copies) and self.copies[0].available
+
+
+def sight_of(seen: Known[Observation] | Unknown | None, fleet: str) -> Sight:
+    """Judge whether a visit is good enough to decide on.
+
+    A part that cannot be read makes the whole host unknown: half a view is how copies get doubled.
+    """
+    if seen is None:
+        return Sight(None, Reason.UNREACHABLE, "not visited")
+    if isinstance(seen, Unknown):
+        return Sight(None, Reason.UNREACHABLE, seen.why)
+    owner = seen.value.owner
+    if isinstance(owner, Unknown):
+        return Sight(None, Reason.UNREADABLE, f"owner: {owner.why}")
+    if owner.value is not None and owner.value.fleet != fleet:
+        return Sight(None, Reason.OTHER_FLEET, f"owned by fleet {owner.value.fleet}")
+    view = read(seen.value)
+    if isinstance(view, Unknown):
+        return Sight(None, Reason.UNREADABLE, view.why)
+    return Sight(view)
+
+
+def gate_of(daemonset: DaemonSet) -> Gate:
+    """The judge of nodes for a DaemonSet."""
+    spec = daemonset.spec.template.spec
+    return Gate(spec, host_network=isinstance(spec, PodSpec) and spec.host_network)
+
+
+def survey(
+    state: SetState, nodes: Iterable[Node], sights: Mapping[str, Sight]
+) -> tuple[Place, ...]:
+    """All places of one DaemonSet, in the order of `nodes`."""
+    gate = gate_of(state.daemonset)
+    rest = min_ready_s(state.daemonset)
+    remembered = {record.node: record for record in state.instances}
+    key = state.key
+    places = []
+    for node in nodes:
+        sight = sights[node.name]
+        copies: tuple[Copy, ...] = ()
+        if sight.view is not None:
+            copies = judge_view(sight.view, key, rest)
+            if len(copies) > 1:
+                copies = _by_preference(copies, state.revision)
+        places.append(Place(node, gate.judge(node), sight, copies, remembered.get(node.name)))
+    return tuple(places)
+
+
+def sort(place: Place, ds: Key) -> Decision | None:
+    """The bucket of a place, or None where the rollout decides."""
+    if place.node.held:
+        concerns = place.desired or place.copies or place.remembered
+        return Held(place.name, ds) if concerns else _skip(place, ds)
+    if place.sight.view is None:
+        return _out_of_sight(place, ds)
+    if not place.copies:
+        return _vacant(place, ds)
+    return _occupied(place, ds)
+
+
+def _by_preference(copies: tuple[Copy, ...], revision: str) -> tuple[Copy, ...]:
+    """The copy to keep first: what goes is never better than what stays, so it costs nothing."""
+    return tuple(
+        sorted(
+            copies,
+            key=lambda copy: (
+                not copy.available,
+                not copy.ready,
+                not copy.ledgered,
+                copy.revision != revision,
+                copy.slot,
+            ),
+        )
+    )
+
+
+def _skip(place: Place, ds: Key) -> Skipped:
+    reason = Reason.LEFT if place.node.left else Reason.NOT_ELIGIBLE
+    return Skipped(place.name, ds, reason, place.eligibility.reason)
+
+
+def _out_of_sight(place: Place, ds: Key) -> Decision:
+    reason = place.sight.reason or Reason.UNREACHABLE
+    if reason is Reason.OTHER_FLEET:
+        return Skipped(place.name, ds, reason, place.sight.why)
+    if place.eligibility.run is False and place.remembered is None:
+        return _skip(place, ds)
+    return UnknownHost(place.name, ds, reason, place.sight.why)
+
+
+def _vacant(place: Place, ds: Key) -> Decision | None:
+    if place.eligibility.run is None:
+        return Wait(place.name, ds, Reason.LABEL_UNKNOWN, place.eligibility.reason)
+    return None if place.eligibility.run else _skip(place, ds)
+
+
+def _occupied(place: Place, ds: Key) -> Decision | None:
+    eligibility = place.eligibility
+    if place.node.left:
+        return Remove(place.name, ds, None, Reason.LEFT, eligibility.reason)
+    if eligibility.stay is False:
+        return Remove(place.name, ds, None, Reason.NOT_ELIGIBLE, eligibility.reason)
+    if len(place.copies) > 1:
+        extra = place.copies[-1]
+        detail = f"slot {extra.slot} beside slot {place.copies[0].slot}"
+        return Remove(place.name, ds, extra.slot, Reason.EXTRA_COPY, detail)
+    if eligibility.run is None:
+        return Keep(place.name, ds, Reason.LABEL_UNKNOWN, eligibility.reason)
+    if eligibility.run is False:
+        # It may stay, but nothing is started here again: so it is neither updated nor repaired.
+        return Keep(place.name, ds, Reason.MISSCHEDULED, eligibility.reason)
+    return None
