@@ -1,0 +1,186 @@
+"""Carries a plan out: one ordered lane per host, all hosts side by side, starts in growing batches.
+
+The first failure on a host ends that host's lane for this pass; other hosts go on. New copies are
+started in batches of 1, 2, 4, 8 ... per DaemonSet, and a failing batch ends the starts of that
+DaemonSet for this pass (K 60), so that a broken image does not hit a whole fleet at once. Nothing
+is concluded from a lost reply: the host is observed again by the next pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fleetd.core.actions import Action, Mode, Remove, Repair, Start, Update
+from fleetd.core.facts import HostFacts, Observation, Part
+from fleetd.core.meta import Key
+from fleetd.core.node import Node
+from fleetd.engine.images import Images
+from fleetd.engine.rendering import CannotRender, Rendering
+from fleetd.engine.visits import Visits, observation_of
+from fleetd.host import requests
+from fleetd.host.replies import Failed, Lost, Ok, Refused, Reply
+from fleetd.ports import EventSink
+
+_Act = Callable[[Action], Awaitable[bool]]
+
+
+class Outcome(StrEnum):
+    """How an action ended. LOST: nothing is known, the next pass looks."""
+
+    DONE = "done"
+    FAILED = "failed"
+    REFUSED = "refused"
+    LOST = "lost"
+    NOT_TRIED = "not-tried"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One action and what became of it; `seen` is what the host showed at the end of the visit."""
+
+    action: Action
+    outcome: Outcome
+    message: str = ""
+    seen: Part[Observation] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Who gives the orders: the fleet, its key, and the term of this writer."""
+
+    fleet: str
+    key: str
+    term: int
+
+
+@dataclass(slots=True)
+class Executor:
+    """Carries out the actions of one pass; `facts` holds what each host last told of itself."""
+
+    visits: Visits
+    rendering: Rendering
+    images: Images
+    fence: Fence
+    sink: EventSink
+    lanes: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    async def execute(
+        self, actions: Sequence[Action], nodes: Mapping[str, Node], facts: Mapping[str, HostFacts]
+    ) -> tuple[Step, ...]:
+        """Carry out all actions; the steps come in the order of the actions."""
+        broken: set[str] = set()
+        steps: dict[Action, Step] = {}
+
+        async def act(action: Action) -> bool:
+            async with self.lanes[action.node]:
+                if action.node in broken:
+                    steps[action] = Step(action, Outcome.NOT_TRIED, "an earlier step failed here")
+                    return False
+                self.sink.emit("action_started", **describe(action))
+                node = nodes[action.node]
+                step = await self._act(action, node, facts.get(node.name))
+                self.sink.emit(
+                    "action_ended",
+                    **describe(action),
+                    outcome=step.outcome.value,
+                    message=step.message,
+                )
+            steps[action] = step
+            if step.outcome is not Outcome.DONE:
+                broken.add(action.node)
+            return step.outcome is Outcome.DONE
+
+        starts: dict[Key, list[Start]] = defaultdict(list)
+        async with asyncio.TaskGroup() as group:
+            for action in actions:
+                if isinstance(action, Start):
+                    starts[action.ds].append(action)
+                else:
+                    group.create_task(act(action), name=f"act {action.node}")
+            for batch in starts.values():
+                group.create_task(_slow_start(batch, act, steps), name=f"start {batch[0].ds}")
+        return tuple(steps[action] for action in actions)
+
+    async def _act(self, action: Action, node: Node, facts: HostFacts | None) -> Step:
+        if isinstance(action, Remove):
+            away = requests.Remove(self.fence.fleet, self.fence.term, action.ds, action.slot)
+            return _step(action, await self.visits.send(node, away))
+        if facts is None:
+            return Step(action, Outcome.LOST, "the host has not told what it is yet")
+        try:
+            profile = self.rendering.profile(action.ds, action.revision, node, facts)
+        except CannotRender as error:
+            return Step(action, Outcome.FAILED, str(error))
+        if not isinstance(action, Repair):
+            problem = await self.images.ensure(action.ds, action.revision, node, profile)
+            if problem is not None:
+                return _step(action, problem)
+        try:
+            bundle = self.rendering.bundle(
+                action.ds, action.revision, action.slot, profile, mends=_mended(action)
+            )
+            secrets = self.rendering.secrets(bundle)
+            values = self.rendering.values(action.ds, action.revision, node, self.fence.fleet)
+        except CannotRender as error:
+            return Step(action, Outcome.FAILED, str(error))
+        order = requests.Apply(
+            fleet=self.fence.fleet,
+            fleet_key=self.fence.key,
+            term=self.fence.term,
+            bundle=bundle,
+            values=values,
+            mode=action.mode if isinstance(action, Repair) else Mode.RESTART,
+            secrets=secrets,
+        )
+        return _step(action, await self.visits.send(node, order))
+
+
+async def _slow_start(batch: Sequence[Start], act: _Act, steps: dict[Action, Step]) -> None:
+    size, done = 1, 0
+    while done < len(batch):
+        now = batch[done : done + size]
+        good = await asyncio.gather(*(act(start) for start in now))
+        done, size = done + len(now), size * 2
+        if not all(good):
+            break
+    for start in batch[done:]:
+        steps[start] = Step(start, Outcome.NOT_TRIED, "waiting until the first copies start")
+
+
+def _step(action: Action, reply: Reply) -> Step:
+    seen = observation_of(reply)
+    match reply:
+        case Ok():
+            return Step(action, Outcome.DONE, "", seen)
+        case Failed(step=step, message=message):
+            return Step(action, Outcome.FAILED, f"{step}: {message}", seen)
+        case Refused(message=message):
+            return Step(action, Outcome.REFUSED, message)
+        case Lost(why=why):
+            return Step(action, Outcome.LOST, why)
+
+
+def _mended(action: Start | Update | Repair) -> str:
+    """The node whose own bundle a repair needs; "" for what is put there anew."""
+    return action.node if isinstance(action, Repair) else ""
+
+
+def describe(action: Action) -> dict[str, str]:
+    """The plain words of an action, for events and for `-o json`."""
+    words = {
+        "node": action.node,
+        "daemonset": str(action.ds),
+        "action": type(action).__name__.lower(),
+        "reason": action.reason.value,
+    }
+    if action.detail:
+        words["detail"] = action.detail
+    if isinstance(action, Start | Update | Repair):
+        words["revision"] = action.revision
+    if isinstance(action, Update):
+        words["from"] = action.from_revision
+    return words

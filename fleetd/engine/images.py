@@ -1,0 +1,108 @@
+"""Images are on a host before anything there is touched; a revision is one image everywhere.
+
+The first host of each architecture pulls what the tag means at that moment; the digest it got is
+pinned in the revision's record and every later host pulls that. An image that a host had already,
+without a registry behind it, is used as it is and pins nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from fleetd.core.daemonset import DaemonSet
+from fleetd.core.facts import HostProfile, Runtime
+from fleetd.core.meta import Key
+from fleetd.core.node import Node
+from fleetd.core.pod import PodSpec
+from fleetd.core.records import ImageRecord
+from fleetd.engine.rendering import Rendering
+from fleetd.engine.visits import Visits
+from fleetd.host.replies import Failed, Ok, Pulled, Reply
+from fleetd.host.requests import Pull
+from fleetd.ports import Clock, EventSink, Put, Store
+
+PULL_S = 900.0
+"""A pull that is not done by then is reported as failed; it goes on, and the next pass looks."""
+
+
+@dataclass(slots=True)
+class Images:
+    """Makes sure of images on hosts, and pins tags."""
+
+    visits: Visits
+    rendering: Rendering
+    store: Store
+    clock: Clock
+    sink: EventSink
+    fleet: str
+    first: dict[tuple[Key, str, str], asyncio.Lock] = field(
+        default_factory=lambda: defaultdict(asyncio.Lock)
+    )
+
+    async def ensure(
+        self, ds: Key, revision: str, node: Node, profile: HostProfile
+    ) -> Reply | None:
+        """Bring the revision's images to the host; None when they are there, else what is wrong."""
+        if profile.runtime is Runtime.SYSTEMD:
+            return None
+        images = images_of(self.rendering.daemonset(ds, revision))
+        pins = self._pins(ds, revision, profile.arch)
+        if all(image in pins for image in images):
+            return await self._pull(node, profile, tuple(pins[image] for image in images), None)
+
+        def pin(pulled: Mapping[str, Pulled]) -> None:
+            self._pin(ds, revision, profile.arch, pulled)
+
+        async with self.first[ds, revision, profile.arch]:
+            pins = self._pins(ds, revision, profile.arch)
+            wanted = tuple(pins.get(image, image) for image in images)
+            return await self._pull(node, profile, wanted, pin)
+
+    async def _pull(
+        self,
+        node: Node,
+        profile: HostProfile,
+        images: tuple[str, ...],
+        done: Callable[[Mapping[str, Pulled]], None] | None,
+    ) -> Reply | None:
+        """Ask until every image is there, one has failed, or the time is up."""
+        end = self.clock.monotonic() + PULL_S
+        while True:
+            reply = await self.visits.send(node, Pull(self.fleet, profile.runtime, images))
+            if not isinstance(reply, Ok):
+                return reply
+            for pulled in reply.pulled:
+                if pulled.state == "failed":
+                    return Failed("pull", f"image {pulled.image}: {pulled.message}", None)
+            if all(pulled.state == "present" for pulled in reply.pulled):
+                if done is not None:
+                    done({pulled.image: pulled for pulled in reply.pulled})
+                return None
+            if self.clock.monotonic() > end:
+                return Failed("pull", f"still pulling {', '.join(images)}", None)
+            self.sink.emit("image_pulling", node=node.name, images=list(images))
+
+    def _pins(self, ds: Key, revision: str, arch: str) -> dict[str, str]:
+        rows = self.store.read(
+            ImageRecord, namespace=ds.namespace, name=ds.name, revision=revision, arch=arch
+        )
+        return {row.image: row.pinned for row in rows}
+
+    def _pin(self, ds: Key, revision: str, arch: str, pulled: Mapping[str, Pulled]) -> None:
+        self.store.commit(
+            [
+                Put(ImageRecord(ds.namespace, ds.name, revision, image, arch, seen.digest or image))
+                for image, seen in pulled.items()
+            ]
+        )
+
+
+def images_of(daemonset: DaemonSet) -> tuple[str, ...]:
+    """The images of a template, each once, in order."""
+    spec = daemonset.spec.template.spec
+    if not isinstance(spec, PodSpec):
+        return ()
+    return tuple(dict.fromkeys(container.image for container in spec.containers))

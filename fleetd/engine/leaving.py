@@ -1,0 +1,73 @@
+"""The farewell to hosts that left the inventory: when no copy is left on one, every trace goes.
+
+A host that left and cannot be reached stays in the state until it answers, or until a person purges
+it. Forgetting many hosts at once is guarded like removing many copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fleetd.core.facts import Known, Observation, Part
+from fleetd.core.node import Node
+from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord
+from fleetd.engine.executor import Executor
+from fleetd.host.replies import Ok
+from fleetd.host.requests import Purge
+from fleetd.ports import Drop, Store
+
+
+async def farewell(
+    store: Store,
+    executor: Executor,
+    nodes: Sequence[Node],
+    seen: Mapping[str, Part[Observation]],
+    *,
+    at_most: int,
+) -> tuple[str, ...]:
+    """Purge and forget the hosts that left and carry nothing of ours any more; their names.
+
+    With more than `at_most` of them nothing is done: an emptied inventory is no farewell.
+    """
+    fence = executor.fence
+    done = [node for node in nodes if node.left and _empty(seen.get(node.name), fence.fleet)]
+    if len(done) > at_most:
+        return ()
+    forgotten = []
+    for node in done:
+        if _owned(seen[node.name], fence.fleet):
+            reply = await executor.visits.send(node, Purge(fence.fleet, fence.term))
+            if not isinstance(reply, Ok):
+                continue
+        store.commit(forget(node.name))
+        forgotten.append(node.name)
+    return tuple(forgotten)
+
+
+def forget(name: str) -> list[Drop]:
+    """All that the state holds of a node."""
+    return [
+        Drop(NodeRecord, name=name),
+        Drop(InstanceRecord, node=name),
+        Drop(SlotRecord, node=name),
+    ]
+
+
+def _empty(part: Part[Observation] | None, fleet: str) -> bool:
+    if not isinstance(part, Known):
+        return False
+    owner, ledger = part.value.owner, part.value.ledger
+    if not isinstance(owner, Known) or not isinstance(ledger, Known):
+        return False
+    if owner.value is not None and owner.value.fleet != fleet:
+        return True
+    return ledger.value == ()
+
+
+def _owned(part: Part[Observation], fleet: str) -> bool:
+    return (
+        isinstance(part, Known)
+        and isinstance(part.value.owner, Known)
+        and part.value.owner.value is not None
+        and part.value.owner.value.fleet == fleet
+    )

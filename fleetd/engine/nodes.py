@@ -1,0 +1,195 @@
+"""Nodes out of the inventory, the state and what hosts tell of themselves.
+
+A node's identity is its machine-id: a new name with a known machine-id is a rename, not a leaver
+and a joiner; one machine-id under two names is refused under both. A host that is no longer in the
+inventory stays a node, marked as left, until its copies are gone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+
+from fleetd.core.facts import HostFacts, Known, Observation, Part, Unknown
+from fleetd.core.node import OBSERVED_LABELS, UNSCHEDULABLE, Host, Inventory, Node, Ssh, Taint
+from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord
+from fleetd.ports import Change, Drop, Put, Store
+from fleetd.workload.errors import RenderError
+from fleetd.workload.profile import RUNTIME_LABEL, engine_of
+
+
+def nodes_of(inventory: Inventory, records: Iterable[NodeRecord]) -> tuple[Node, ...]:
+    """All nodes by name: the inventory's hosts, and those that left but are not done with."""
+    known = {record.name: record for record in records}
+    nodes = [_present(host, known.get(host.name)) for host in inventory.hosts]
+    names = {host.name for host in inventory.hosts}
+    nodes += [_left(record) for record in known.values() if record.name not in names]
+    return tuple(sorted(nodes, key=lambda node: node.name))
+
+
+def facts_of(record: NodeRecord) -> HostFacts | None:
+    """What the host last told of itself."""
+    return HostFacts(**json.loads(record.facts_json)) if record.facts_json else None
+
+
+def observed_labels(facts: HostFacts) -> dict[str, str]:
+    """The labels that come from looking at the host."""
+    return dict(zip(OBSERVED_LABELS, (facts.hostname, facts.os, facts.arch), strict=True))
+
+
+def _present(host: Host, record: NodeRecord | None) -> Node:
+    if record is None:
+        return Node(
+            host.name, host.ssh, dict(host.labels), _unobserved(host.labels, None), host.taints
+        )
+    facts = facts_of(record)
+    # The inventory wins over what a host says of itself: no host talks itself into an agent.
+    labels = {**(observed_labels(facts) if facts else {}), **host.labels}
+    if record.runtime:
+        labels.setdefault(RUNTIME_LABEL, record.runtime)
+    for key, value in json.loads(record.labels_json).items():
+        if value is None:
+            labels.pop(key, None)
+        else:
+            labels[key] = value
+    return Node(
+        name=host.name,
+        ssh=host.ssh,
+        labels=labels,
+        unknown_labels=_unobserved(labels, facts),
+        taints=_taints(host, record),
+        uid=record.machine_id,
+        cordoned=record.cordoned,
+        held=record.held,
+    )
+
+
+def _unobserved(labels: Mapping[str, str], facts: HostFacts | None) -> frozenset[str]:
+    return frozenset() if facts else frozenset(OBSERVED_LABELS) - labels.keys()
+
+
+def _taints(host: Host, record: NodeRecord) -> tuple[Taint, ...]:
+    """The inventory's taints under the overlay: key and effect name one, a null value hides it."""
+    taints = {(taint.key, taint.effect): taint for taint in host.taints}
+    for item in json.loads(record.taints_json):
+        place = (item["key"], item["effect"])
+        if item["value"] is None:
+            taints.pop(place, None)
+        else:
+            taints[place] = Taint(item["key"], item["value"], item["effect"])
+    if record.cordoned:
+        taints[UNSCHEDULABLE.key, UNSCHEDULABLE.effect] = UNSCHEDULABLE
+    return tuple(sorted(taints.values()))
+
+
+def _left(record: NodeRecord) -> Node:
+    ssh = Ssh(**json.loads(record.ssh_json)) if record.ssh_json else Ssh(address="")
+    return Node(record.name, ssh, uid=record.machine_id, held=record.held, left=True)
+
+
+def _engine(node: Node, facts: HostFacts) -> str:
+    """The engine that a host's containers stay with; "" where it has none yet."""
+    try:
+        return engine_of(node, facts).value
+    except RenderError:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """What machine-ids settled: nodes and observations to go on with, changes to keep."""
+
+    nodes: tuple[Node, ...]
+    seen: Mapping[str, Part[Observation]]
+    changes: tuple[Change, ...]
+    notes: tuple[tuple[str, str], ...]
+    """(node, sentence) for what a person should hear of."""
+
+
+def identify(
+    nodes: Iterable[Node], seen: Mapping[str, Part[Observation]], store: Store
+) -> Identified:
+    """Tell renames from leavers, and refuse one machine under two names."""
+    nodes = tuple(nodes)
+    by_machine: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes:
+        machine = _machine(seen.get(node.name))
+        if machine:
+            by_machine[machine].append(node)
+    result = dict(seen)
+    changes: list[Change] = []
+    notes: list[tuple[str, str]] = []
+    gone: set[str] = set()
+    for machine, twins in by_machine.items():
+        present = [node for node in twins if not node.left]
+        if len(present) > 1:
+            names = " and ".join(node.name for node in present)
+            for node in present:
+                why = f"{names} are one machine ({machine}); take one out of the inventory"
+                result[node.name] = Unknown(why)
+                notes.append((node.name, why))
+        elif present:
+            old = {node.name for node in nodes if node.left and node.uid == machine}
+            for name in sorted(old):
+                gone.add(name)
+                result.pop(name, None)
+                changes += _rename(store, name, present[0].name)
+                notes.append((present[0].name, f"renamed: was {name}, the same machine"))
+    return Identified(
+        tuple(node for node in nodes if node.name not in gone),
+        result,
+        tuple(changes),
+        tuple(notes),
+    )
+
+
+def _machine(part: Part[Observation] | None) -> str:
+    if isinstance(part, Known) and isinstance(part.value.clock, Known):
+        return part.value.clock.value.machine_id
+    return ""
+
+
+def _rename(store: Store, old: str, new: str) -> list[Change]:
+    """Move all that the state knows of a node to its new name."""
+    changes: list[Change] = [Drop(NodeRecord, name=old)]
+    changes += [Put(replace(row, name=new, left=0.0)) for row in store.read(NodeRecord, name=old)]
+    changes += [Drop(InstanceRecord, node=old), Drop(SlotRecord, node=old)]
+    changes += [Put(replace(row, node=new)) for row in store.read(InstanceRecord, node=old)]
+    changes += [Put(replace(row, node=new)) for row in store.read(SlotRecord, node=old)]
+    return changes
+
+
+def remember(
+    node: Node, part: Part[Observation], record: NodeRecord | None, now: float
+) -> NodeRecord | None:
+    """The node's record after this look, or None when nothing worth a write has changed.
+
+    The time of the last look alone is not worth a write more often than once a minute.
+    """
+    before = record or NodeRecord(name=node.name)
+    after = before
+    if isinstance(part, Unknown):
+        after = replace(after, unreachable=part.why)
+    else:
+        after = replace(after, unreachable="", seen=now)
+        if not node.left:
+            after = replace(after, ssh_json=json.dumps(asdict(node.ssh), sort_keys=True))
+        if isinstance(part.value.clock, Known):
+            clock = part.value.clock.value
+            after = replace(after, machine_id=clock.machine_id, boot_id=clock.boot_id)
+        if isinstance(part.value.facts, Known):
+            facts = part.value.facts.value
+            after = replace(
+                after,
+                facts_json=json.dumps(asdict(facts), sort_keys=True),
+                runtime=after.runtime or _engine(node, facts),
+            )
+    if not node.left:
+        after = replace(after, left=0.0)
+    elif not after.left:
+        after = replace(after, left=now)
+    if replace(after, seen=before.seen) == before and record and after.seen - before.seen < 60:
+        return None
+    return after

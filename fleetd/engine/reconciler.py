@@ -1,0 +1,272 @@
+"""The pass, and passes until the fleet is settled.
+
+A pass observes, decides, writes down what it is about to do, acts, and ends with what it saw. It is
+a function of the state and the hosts alone: cut anywhere and run again, it goes on. Slots and
+rollouts are durable before the first order goes out.
+
+Between the passes of one run only those hosts are looked at again that may have moved; every host
+at least each `FULL_LOOK_S`. A host that did not answer is looked at in the background, so that it
+delays nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from fleetd.core.actions import Action, Reason, Wait
+from fleetd.core.facts import Known, Observation, Part, Unknown
+from fleetd.core.meta import Key
+from fleetd.core.node import Inventory, Node
+from fleetd.core.plan import Plan, plan
+from fleetd.core.records import NodeRecord
+from fleetd.engine.executor import Executor, Outcome, Step, describe
+from fleetd.engine.leaving import farewell
+from fleetd.engine.nodes import facts_of, identify, nodes_of, remember
+from fleetd.engine.recording import record_plan, record_steps
+from fleetd.engine.visits import Visits
+from fleetd.engine.world import Worlds
+from fleetd.host.requests import Observe
+from fleetd.ports import Clock, EventSink, Put, Store
+
+FULL_LOOK_S = 30.0
+SHORTEST_S = 0.5
+LONGEST_S = 3.0
+TRIES = 3
+"""An action that failed this often in one run is given up until the next run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass: what was decided, what became of it, and on what view of the fleet."""
+
+    plan: Plan
+    steps: tuple[Step, ...]
+    nodes: tuple[Node, ...]
+    seen: Mapping[str, Part[Observation]]
+    notes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of passes. `ended` says why it stopped: settled, time, stuck, or once."""
+
+    last: Pass
+    steps: tuple[Step, ...]
+    ended: str
+
+
+@dataclass(slots=True)
+class _Try:
+    count: int
+    after: float
+    message: str
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """Runs passes over one fleet. One Reconciler is one run: it holds what the run has seen."""
+
+    store: Store
+    inventory: Inventory
+    visits: Visits
+    worlds: Worlds
+    executor: Executor
+    clock: Clock
+    sink: EventSink
+    scope: frozenset[Key] | None = None
+    confirm_removals: int | None = None
+    seen: dict[str, Part[Observation]] = field(default_factory=dict)
+    looked: dict[str, float] = field(default_factory=dict)
+    tries: dict[tuple[str, Key, str], _Try] = field(default_factory=dict)
+    background: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    moving: set[str] = field(default_factory=set)
+    """Nodes whose last observation is no longer to be trusted."""
+
+    async def once(self, *, dry_run: bool = False) -> Pass:
+        """One pass. A dry run observes and decides, and writes nothing anywhere."""
+        records = {row.name: row for row in self.store.read(NodeRecord)}
+        await self._look(nodes_of(self.inventory, records.values()), records)
+        records = self._remember(records, write=not dry_run)
+        # Facts just learnt are labels already, so that a new host is decided on in its first pass.
+        identified = identify(nodes_of(self.inventory, records.values()), self.seen, self.store)
+        if identified.changes and not dry_run:
+            self.store.commit(identified.changes)
+        nodes = identified.nodes
+        decided = self._decide(nodes, identified.seen)
+        if dry_run:
+            return Pass(decided, (), nodes, identified.seen, identified.notes)
+        now = self.clock.now()
+        record_plan(self.store, decided, self.scope, now)
+        self._tell(decided)
+        steps = await self._act(decided, nodes, records)
+        record_steps(self.store, steps, self.clock.now())
+        at_most = max(1, len(nodes) // 20, self.confirm_removals or 0)
+        forgotten = await farewell(
+            self.store, self.executor, nodes, identified.seen, at_most=at_most
+        )
+        for name in forgotten:
+            self.sink.emit("node_forgotten", node=name)
+        return Pass(decided, steps, nodes, identified.seen, identified.notes)
+
+    async def converge(self, timeout_s: float | None) -> Run:
+        """Passes until nothing is left to do, time is up, or only hopeless actions remain."""
+        end = None if timeout_s is None else self.clock.monotonic() + timeout_s
+        steps: list[Step] = []
+        try:
+            while True:
+                done = await self.once()
+                steps += done.steps
+                if done.plan.settled and not self.moving:
+                    return Run(done, tuple(steps), "settled")
+                if self._stuck(done):
+                    return Run(done, tuple(steps), "stuck")
+                pause = self._pause(done.plan)
+                if end is not None and self.clock.monotonic() + pause >= end:
+                    return Run(done, tuple(steps), "time")
+                await self.clock.sleep(pause)
+        finally:
+            for task in self.background.values():
+                task.cancel()
+
+    # -- observing ---------------------------------------------------------------------------
+
+    async def _look(self, nodes: tuple[Node, ...], records: Mapping[str, NodeRecord]) -> None:
+        now = self.clock.monotonic()
+        due = [node for node in nodes if self._due(node.name, now)]
+        lost = [node for node in due if isinstance(self.seen.get(node.name), Unknown)]
+        for node in lost:
+            if node.name not in self.background:
+                self.background[node.name] = asyncio.create_task(
+                    self._look_again(node, records), name=f"look again at {node.name}"
+                )
+        here = [node for node in due if node not in lost]
+        self.sink.emit("looking", hosts=len(here), unreachable=len(lost))
+        found = await self.visits.observe(here, lambda node: self._request(node, records))
+        self.seen.update(found)
+        self.looked.update(dict.fromkeys(found, self.clock.monotonic()))
+        self.moving.difference_update(found)
+
+    async def _look_again(self, node: Node, records: Mapping[str, NodeRecord]) -> None:
+        found = await self.visits.observe((node,), lambda node: self._request(node, records))
+        self.seen.update(found)
+        self.looked[node.name] = self.clock.monotonic()
+        del self.background[node.name]
+
+    def _due(self, name: str, now: float) -> bool:
+        if name in self.moving or name not in self.seen:
+            return True
+        age = now - self.looked[name]
+        return age > (FULL_LOOK_S if isinstance(self.seen[name], Known) else FULL_LOOK_S / 3)
+
+    def _request(self, node: Node, records: Mapping[str, NodeRecord]) -> Observe:
+        record = records.get(node.name)
+        known = record is not None and record.facts_json != ""
+        return Observe(self.worlds.fleet, engine=True, facts=not known)
+
+    def _remember(self, records: Mapping[str, NodeRecord], *, write: bool) -> dict[str, NodeRecord]:
+        now = self.clock.now()
+        fresh = dict(records)
+        for node in nodes_of(self.inventory, records.values()):
+            part = self.seen.get(node.name, Unknown("not looked at yet"))
+            record = remember(node, part, records.get(node.name), now)
+            if record is not None:
+                fresh[node.name] = record
+        changed = [Put(row) for name, row in fresh.items() if records.get(name) != row]
+        if changed and write:
+            self.store.commit(changed)
+        return fresh
+
+    # -- deciding and acting -----------------------------------------------------------------
+
+    def _decide(self, nodes: tuple[Node, ...], seen: Mapping[str, Part[Observation]]) -> Plan:
+        failures: dict[Key, dict[str, str]] = {}
+        for (node, ds, _), tried in self.tries.items():
+            failures.setdefault(ds, {})[node] = tried.message
+        world = self.worlds.world(nodes, seen, self.scope, failures, self.confirm_removals)
+        decided = plan(world, self.clock.now())
+        if self.scope is None:
+            return decided
+        return replace(
+            decided, decisions=tuple(item for item in decided.decisions if item.ds in self.scope)
+        )
+
+    async def _act(
+        self, decided: Plan, nodes: tuple[Node, ...], records: Mapping[str, NodeRecord]
+    ) -> tuple[Step, ...]:
+        now = self.clock.monotonic()
+        ready = [action for action in decided.actions if self._may_try(action, now)]
+        facts = {name: facts for name, row in records.items() if (facts := facts_of(row))}
+        steps = await self.executor.execute(ready, {node.name: node for node in nodes}, facts)
+        for step in steps:
+            self._learn(step)
+        self.moving.update(
+            item.node
+            for item in decided.decisions
+            if isinstance(item, Wait) and item.reason is Reason.STARTING
+        )
+        return steps
+
+    def _may_try(self, action: Action, now: float) -> bool:
+        tried = self.tries.get(_place(action))
+        return tried is None or (tried.count < TRIES and tried.after <= now)
+
+    def _learn(self, step: Step) -> None:
+        """Take in what a step showed; what moved is to be looked at again."""
+        node = step.action.node
+        if step.seen is not None and isinstance(step.seen, Known):
+            self.seen[node] = step.seen
+            self.looked[node] = self.clock.monotonic()
+        if step.outcome is Outcome.NOT_TRIED:
+            return
+        self.moving.add(node)
+        place = _place(step.action)
+        if step.outcome is Outcome.DONE:
+            self.tries.pop(place, None)
+            return
+        count = self.tries[place].count + 1 if place in self.tries else 1
+        self.tries[place] = _Try(count, self.clock.monotonic() + 2.0**count, step.message)
+
+    def _stuck(self, done: Pass) -> bool:
+        """Whether nothing but given-up actions keeps the fleet from being settled."""
+        given_up = [
+            action
+            for action in done.plan.actions
+            if (tried := self.tries.get(_place(action))) and tried.count >= TRIES
+        ]
+        starting = any(
+            isinstance(item, Wait) and item.reason in (Reason.STARTING, Reason.SLOW_START)
+            for item in done.plan.decisions
+        )
+        return (
+            bool(given_up)
+            and len(given_up) == len(done.plan.actions)
+            and not starting
+            and not self.background
+        )
+
+    def _pause(self, decided: Plan) -> float:
+        if decided.wake_at is None:
+            return SHORTEST_S if decided.actions else LONGEST_S / 3
+        return min(max(decided.wake_at - self.clock.now(), SHORTEST_S), LONGEST_S)
+
+    def _tell(self, decided: Plan) -> None:
+        self.sink.emit(
+            "decided",
+            actions=[describe(action) for action in decided.actions],
+            statuses={
+                str(key): {
+                    "desired": status.desired,
+                    "updated": status.updated,
+                    "available": status.available,
+                    "unavailable": status.unavailable,
+                    "unknown": status.unknown,
+                }
+                for key, status in decided.statuses.items()
+            },
+        )
+
+
+def _place(action: Action) -> tuple[str, Key, str]:
+    return (action.node, action.ds, getattr(action, "revision", ""))

@@ -1,0 +1,87 @@
+"""One visit: a typed request to one host, and its typed reply.
+
+A visit never raises for what the host or the network does: that is `Lost` or `Failed`. Deadlines
+are a property of the request: long enough for what the host may honestly take, so that a visit that
+runs into one has met something broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from secrets import token_hex
+
+from fleetd.core.facts import Known, Observation, Part, Unknown
+from fleetd.core.node import Node
+from fleetd.host.replies import Failed, Lost, Ok, Refused, Reply, parse
+from fleetd.host.requests import Apply, Observe, Pull, Purge, Remove, Request
+from fleetd.host.wire import encode
+from fleetd.ports import Transport
+
+OBSERVE_S = 60.0
+CHANGE_S = 180.0
+"""What an apply or a removal may take beside the graceful stop of the old copy."""
+
+
+def patience(request: Request) -> float:
+    """Seconds after which a visit with this request is given up."""
+    match request:
+        case Apply(bundle=bundle):
+            return CHANGE_S + bundle.stop_s
+        case Pull(wait_s=wait_s):
+            return OBSERVE_S + wait_s
+        case Remove() | Purge():
+            return CHANGE_S * 2
+        case _:
+            return OBSERVE_S
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """Carries requests to hosts."""
+
+    transport: Transport
+
+    async def send(self, node: Node, request: Request) -> Reply:
+        """Send one request; the reply is read whole or is Lost."""
+        nonce = token_hex(8)
+        output = await self.transport.run(
+            node.name, node.ssh, encode(request, nonce), timeout_s=patience(request)
+        )
+        return parse(output, nonce, request)
+
+    async def observe(
+        self,
+        nodes: Iterable[Node],
+        request: Callable[[Node], Observe],
+        *,
+        at_once: int = 256,
+    ) -> dict[str, Part[Observation]]:
+        """Look at all these hosts side by side; a silent one is Unknown, never missing."""
+        room = asyncio.Semaphore(at_once)
+        seen: dict[str, Part[Observation]] = {}
+
+        async def look(node: Node) -> None:
+            async with room:
+                seen[node.name] = observation_of(await self.send(node, request(node)))
+
+        async with asyncio.TaskGroup() as group:
+            for node in nodes:
+                group.create_task(look(node), name=f"observe {node.name}")
+        return seen
+
+
+def observation_of(reply: Reply) -> Part[Observation]:
+    """What a reply tells about the host, whatever became of the request."""
+    match reply:
+        case Ok(observation=Observation() as seen) | Failed(observation=Observation() as seen):
+            return Known(seen)
+        case Ok():
+            return Unknown("the reply held no observation")
+        case Failed(step=step, message=message):
+            return Unknown(f"{step}: {message}")
+        case Refused(message=message):
+            return Unknown(message)
+        case Lost(why=why):
+            return Unknown(why)
