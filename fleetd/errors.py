@@ -1,12 +1,13 @@
 """Every error that fleetd raises on purpose, in one tree.
 
-    FleetdError                     1  an unexpected failure that fleetd can name
-    ├── InvalidInput                2  documents, inventory, settings or arguments; nothing was
-    touched ├── NotFound                    2  a name that the state does not know ├── Refused
-    2  a legal request that the state forbids (guard, conflict, immutable field) ├── StateHeld
-    5  another fleetd holds the state directory ├── StateBroken                 1  the state
-    directory cannot be read, or is of a newer fleetd └── NotConverged                3  time ran
-    out, a rollout failed, hosts stayed unreachable or refused
+    FleetdError               1  an unexpected failure that fleetd can name
+    ├── InvalidInput          2  documents, inventory, settings or arguments; nothing was touched
+    │   └── InventoryUnknown  2  a source of the inventory failed, is empty or was half read
+    ├── NotFound              2  a name that the state does not know
+    ├── Refused               2  a legal request that the state forbids (guard, conflict)
+    ├── StateHeld             5  another fleetd holds the state directory
+    ├── StateBroken           1  the state cannot be read, or is of a newer fleetd
+    └── NotConverged          3  time ran out, a rollout failed, hosts unreachable or refused
 
 The number is the exit code of the command line. What a single host does wrong is never an
 exception: it is that host's fact (`core.facts.Unknown`) or the result of its step (`host.replies`).
@@ -54,6 +55,10 @@ class InvalidInput(FleetdError):
             (Problem("fleetd", 0, "", problems),) if isinstance(problems, str) else tuple(problems)
         )
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class InventoryUnknown(InvalidInput):
+    """What the inventory says is not known, so that no host may be taken to have left it (I3)."""
 
 
 class NotFound(FleetdError):

@@ -140,6 +140,33 @@ configMapKeyRef             KeyRef          honoured
 secretKeyRef                KeyRef          honoured
 """
 
+_INVENTORY = """
+# Inventory
+defaults                    HostDefaults    honoured
+hosts                       map[Host]       honoured
+
+# HostDefaults
+ssh                         HostSsh         honoured
+labels                      map[string]     honoured
+
+# Host < HostDefaults
+address                     string          honoured
+taints                      []any           honoured
+
+# HostSsh
+user                        string          honoured
+port                        int             honoured
+identityFile                string          honoured
+knownHostsFile              string          honoured
+jump                        string          honoured
+
+# Taint
+key                         string          honoured
+value                       string          honoured
+effect                      string          honoured
+timeAdded                   any             ignored   - a taint holds until it is taken away
+"""
+
 _POD = """
 # PodSpec
 containers                    []Container     honoured  one container
@@ -430,4 +457,4 @@ medium                        string          refused
 sizeLimit                     quantity        refused
 """
 
-TABLE = _OBJECTS + _SYSTEMD + _POD + _CONTAINER + _VOLUMES
+TABLE = _OBJECTS + _SYSTEMD + _INVENTORY + _POD + _CONTAINER + _VOLUMES

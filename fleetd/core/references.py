@@ -1,4 +1,4 @@
-"""What a DaemonSet refers to: ConfigMaps and Secrets of its namespace, by key where one is named."""
+"""What a DaemonSet refers to: ConfigMaps and Secrets of its namespace, by key if one is named."""
 
 from __future__ import annotations
 

@@ -106,8 +106,10 @@ class Structure:
         kept: dict[str, Plain] = {}
         for key, item in value.items():
             here = child(path, key)
-            if item is None:
-                kept[key] = "" if kind == "string" else 0
+            if kind in SECTIONS:
+                kept[key] = self._value(kind, {} if item is None else item, here) or {}
+            elif item is None:
+                kept[key] = "" if kind == "string" else "0"
             elif path.endswith("annotations") and isinstance(item, int | float):
                 kept[key] = self._written(here, item)
                 self._found.note(here, f'taken as the text "{kept[key]}"; kubectl wants quotes')
@@ -118,6 +120,8 @@ class Structure:
     def _scalar(self, kind: str, value: Plain, path: str) -> Plain:
         if isinstance(value, float) and value.is_integer() and kind != "quantity":
             value = int(value)
+        if kind == "any":
+            return value
         whole = isinstance(value, int) and not isinstance(value, bool)
         if kind == "string":
             return value if isinstance(value, str) else self._misfit("a string", value, path)
