@@ -108,7 +108,7 @@ Change = Put | Drop
 
 
 class Store(Protocol):
-    """The state. Synchronous: a transaction is a few milliseconds, and must be durable on return."""
+    """The state. Synchronous: a transaction takes milliseconds, and is durable on return."""
 
     def read(self, kind: type[R], /, **where: Any) -> tuple[R, ...]:
         """All records of a type whose columns equal `where`, ordered by identity."""

@@ -38,6 +38,7 @@ HANDSHAKES = 64
 HANDSHAKES_PER_JUMP = 5
 KEX = "-diffie-hellman-*"
 """All but finite fields: group exchange alone costs half a second of CPU (P 1, 3)."""
+LOCKED_KEY_HINT = " (a key with a passphrase needs ssh-agent, and its .pub file beside it)"
 DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 CHANNELS = 6
 """Below sshd's MaxSessions of 10 (P 15)."""
@@ -54,6 +55,8 @@ class Held:
     channels: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHANNELS))
     fresh: bool = True
     """Made for the caller that holds it now; an older one may be dead without knowing it."""
+    running: int = 0
+    """How many runs use it at this moment."""
 
 
 @dataclass(slots=True)
@@ -284,7 +287,9 @@ class Connections:
                 )
             return self._options[key]
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else plain(error)
+            reason = (
+                error.strerror if isinstance(error, OSError) else f"{plain(error)}{LOCKED_KEY_HINT}"
+            )
             raise Unreachable(
                 f"{name}: cannot use the identity file {ssh.identity_file}: {reason}",
                 Trouble.SETTINGS,

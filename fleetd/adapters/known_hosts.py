@@ -14,7 +14,7 @@ import fcntl
 import hmac
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,11 +60,7 @@ class KnownHosts:
             for salt, digest, entry in self.hashed
             if any(hmac.digest(salt, name.encode(), "sha1") == digest for name in wanted)
         )
-        found.update(
-            entry
-            for patterns, entry in self.patterns
-            if any(_matches(patterns, name) for name in wanted)
-        )
+        found.update(entry for patterns, entry in self.patterns if _matches(patterns, wanted))
         return tuple(sorted(found, key=lambda entry: entry.line))
 
 
@@ -117,8 +113,9 @@ def _pattern(text: str) -> tuple[bool, re.Pattern[str]]:
     return not text.startswith("!"), re.compile(expression)
 
 
-def _matches(patterns: tuple[tuple[bool, re.Pattern[str]], ...], name: str) -> bool:
-    verdicts = [admits for admits, pattern in patterns if pattern.fullmatch(name)]
+def _matches(patterns: tuple[tuple[bool, re.Pattern[str]], ...], names: Iterable[str]) -> bool:
+    """Whether a line is meant: a pattern that rules out any of the names rules out the host."""
+    verdicts = [admits for admits, pattern in patterns for name in names if pattern.fullmatch(name)]
     return bool(verdicts) and all(verdicts)
 
 

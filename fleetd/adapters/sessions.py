@@ -45,7 +45,11 @@ class _Session(asyncssh.SSHClientSession[bytes]):
 
 
 class Exec:
-    """One run of a command line. `sent` tells whether any byte of stdin may have left."""
+    """One run of a command line.
+
+    `sent` tells whether any byte of stdin may have left; `over`, that nothing of it lives on at
+    the far end. Unless it is over, the connection must be dropped (P 13).
+    """
 
     def __init__(self, connection: SSHClientConnection, line: str) -> None:
         """Take the connection to open a channel on, and the command line."""
@@ -53,13 +57,12 @@ class Exec:
         self._line = line
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self.sent = False
+        self.over = False
 
     async def run(self, stdin: bytes, timeout_s: float, limit: int) -> Output:
         """Run within `timeout_s`, opening included (P 12); keep at most `limit` bytes of output.
 
-        Raises TimeoutError; whatever else happens is told in the output. A run that did not end
-        by itself (an exception, or more output than allowed) leaves a process behind: drop the
-        connection (P 13).
+        Raises TimeoutError; whatever else happens is told in the output.
         """
         kept: tuple[list[bytes], list[bytes]] = ([], [])
         room = limit
@@ -77,6 +80,7 @@ class Exec:
         async with asyncio.timeout(timeout_s):
             status, why = await self._run(stdin, sink(kept[0]), sink(kept[1]))
         if room < 0:
+            self.over = False
             status, why = None, f"more than {limit} bytes of output; cut off there"
         return Output(status, b"".join(kept[0]), b"".join(kept[1]), why, sent=self.sent)
 
@@ -92,6 +96,7 @@ class Exec:
                 lambda: session, self._line, encoding=None, request_pty=False
             )
         except (asyncssh.Error, OSError) as error:
+            self.over = True
             return None, f"no session could be opened ({plain(error)})"
         self.sent = True
         try:
@@ -100,4 +105,6 @@ class Exec:
         except (OSError, asyncssh.Error) as error:
             # The host may have closed already, and said why: its output and status tell more.
             session.why = f"the connection was lost ({plain(error)})"
-        return await session.done, session.why
+        status = await session.done
+        self.over = True
+        return status, session.why

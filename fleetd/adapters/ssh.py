@@ -34,6 +34,14 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+class _Late(Exception):
+    """A run that took too long, which is not tried again on another connection."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__(output.error)
+        self.output = output
+
+
 class SshTransport:
     """Runs the carrier line over held connections: Transport, Streams and HostKeys in one.
 
@@ -54,32 +62,32 @@ class SshTransport:
         pool = self._connections()
         try:
             held = await pool.get(name, ssh)
-            output = await self._exec(held, ssh, stdin, timeout_s, limit)
-            if output.sent or held.fresh:
+            output = await self._exec(held, stdin, timeout_s, limit)
+            if output.sent or held.fresh or held.running:
                 return output
             # The held connection had died; the request never left, so it may go once more.
-            return await self._exec(await pool.get(name, ssh), ssh, stdin, timeout_s, limit)
+            pool.drop(held)
+            return await self._exec(await pool.get(name, ssh), stdin, timeout_s, limit)
         except Unreachable as error:
             return Output(None, error=str(error), sent=False)
+        except _Late as late:
+            return late.output
 
-    async def _exec(
-        self, held: Held, ssh: Ssh, stdin: bytes, timeout_s: float, limit: int
-    ) -> Output:
+    async def _exec(self, held: Held, stdin: bytes, timeout_s: float, limit: int) -> Output:
         from fleetd.adapters.sessions import Exec  # noqa: PLC0415  (loads asyncssh)
 
         async with held.channels:
             run = Exec(held.connection, LINE)
-            ended = False
+            held.running += 1
             try:
-                output = await run.run(stdin, timeout_s, limit)
-                ended = output.status is not None
+                return await run.run(stdin, timeout_s, limit)
             except TimeoutError:
-                late = f"no end within {timeout_s:g} s; the connection was cut"
-                return Output(None, error=late, sent=run.sent)
+                why = f"no end within {timeout_s:g} s; the connection was cut"
+                raise _Late(Output(None, error=why, sent=run.sent)) from None
             finally:
-                if not ended:
+                held.running -= 1
+                if not run.over:
                     self._connections().drop(held)
-        return output
 
     async def stream(
         self,

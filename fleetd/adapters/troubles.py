@@ -88,11 +88,11 @@ def explain(error: BaseException, name: str, ssh: Ssh, file: str) -> Unreachable
                 f"{host}: the jump host {ssh.jump} cannot reach it ({plain(error.reason)})",
                 Trouble.NETWORK,
             )
-        case asyncssh.ConnectionLost():
+        case asyncssh.ConnectionLost() | ConnectionResetError() | BrokenPipeError():
             return Unreachable(
-                f"{host}: the connection was closed during the handshake"
-                f" ({plain(error.reason)}); sshd may limit connections"
-                " (MaxStartups, PerSourcePenalties), or is not sshd",
+                f"{host}: the connection was closed during the handshake ({plain(error)}): sshd"
+                " limits connections (MaxStartups, PerSourcePenalties), has no host key of the"
+                f" kind pinned in {file}, or is not sshd",
                 Trouble.REFUSED,
             )
         case asyncssh.Error():

@@ -8,6 +8,10 @@ from fleetd.host.requests import Exec, Logs
 from fleetd.testing.units import SimUnit
 
 
+class PowerCut(Exception):
+    """The host died in the middle of a request: what was done stays done, nothing is answered."""
+
+
 class Machine(Protocol):
     """What commands need of a host."""
 
@@ -44,7 +48,7 @@ class Ended(NamedTuple):
 
 
 def run_command(machine: Machine, request: Exec | Logs) -> Ended:
-    """Run one; what it does not know ends with 127, as in a shell."""
+    """Run one; what it does not know ends with 127, as in a shell. Raises PowerCut."""
     if isinstance(request, Logs):
         return Ended(0, "".join(_log(machine, name) for name in request.units).encode())
     match request.argv:
@@ -62,7 +66,7 @@ def run_command(machine: Machine, request: Exec | Logs) -> Ended:
             return Ended(int(status))
         case ("reboot",):
             machine.reboot()
-            return Ended(0)
+            raise PowerCut(machine.name)
         case ("systemctl", verb, unit):
             return _systemctl(machine, verb, unit)
         case words:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from fleetd.core.node import Host, Ssh
 from fleetd.ports import Output
-from fleetd.testing.hosts import PowerCut, Registry, SimHost
+from fleetd.testing.commands import PowerCut
+from fleetd.testing.hosts import Registry, SimHost
 from fleetd.testing.units import Behaviour
 
 

@@ -44,14 +44,10 @@ from fleetd.host.requests import (
     Request,
 )
 from fleetd.ports import Output
-from fleetd.testing.commands import run_command
+from fleetd.testing.commands import PowerCut, run_command
 from fleetd.testing.units import HEALTHY, Behaviour, SimUnit
 
 Place = tuple[Key, Slot]
-
-
-class PowerCut(Exception):
-    """The host died in the middle of a request: what was done stays done, nothing is answered."""
 
 
 class Answer(NamedTuple):

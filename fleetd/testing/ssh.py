@@ -19,7 +19,8 @@ import asyncssh
 
 from fleetd.core.node import Ssh
 from fleetd.host import carrier
-from fleetd.testing.hosts import PowerCut, SimHost
+from fleetd.testing.commands import PowerCut
+from fleetd.testing.hosts import SimHost
 
 USER = "fleet"
 LARGEST_REQUEST = 64 << 20

@@ -1,0 +1,118 @@
+"""The stages on which the Transport contract is played: in process, simulated SSH, a real sshd."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fleetd.adapters.ssh import SshTransport
+from fleetd.core.node import Ssh
+from fleetd.host import wire
+from fleetd.host.requests import Exec
+from fleetd.ports import Output, Transport
+from fleetd.testing.fleet import FakeFleet, address
+from fleetd.testing.hosts import SimHost
+from fleetd.testing.ssh import addresses, serve
+from tests.contract.sshd import NAME, PROGRAM, Sshd, sshd
+
+WITH_SSHD = bool(PROGRAM or os.environ.get("CI"))
+STAGES = ["in-process", "simulated-ssh", *(["sshd"] if WITH_SSHD else [])]
+
+
+@dataclass(slots=True)
+class Stage:
+    """A transport with one host behind it, and what to send for the host to do something."""
+
+    transport: Transport
+    ssh: Ssh
+    stdin_of: Callable[[tuple[str, ...]], bytes]
+
+    async def run(self, *words: str, timeout_s: float = 20, limit: int = 1 << 20) -> Output:
+        """Have the host run a command."""
+        return await self.transport.run(
+            NAME, self.ssh, self.stdin_of(words), timeout_s=timeout_s, limit=limit
+        )
+
+
+def typed(words: tuple[str, ...]) -> bytes:
+    """For simulated hosts, which read the typed request."""
+    return wire.encode(Exec(words), "0123456789abcdef")
+
+
+def scripted(words: tuple[str, ...]) -> bytes:
+    """For a real shell: a script of our own, as the carrier takes it."""
+    script = {
+        "echo": "printf '%s\\n' '" + " ".join(words[1:]) + "'",
+        "yes": f"yes | head -c {2 * int(words[1]) if words[0] == 'yes' else 0}",
+        "exit": f"exit {words[-1]}",
+        "sleep": f"sleep {words[-1]}",
+        "reboot": "kill -9 $PPID",
+    }[words[0]].encode("utf-8", "surrogateescape")
+    return b"%d\n%s" % (len(script), script)
+
+
+@pytest.fixture(params=STAGES)
+async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
+    opening = {"in-process": _in_process, "simulated-ssh": _simulated, "sshd": _real}
+    async with opening[request.param](tmp_path) as opened:
+        yield opened
+        await opened.transport.close()
+
+
+@asynccontextmanager
+async def _in_process(home: Path) -> AsyncIterator[Stage]:
+    yield Stage(FakeFleet([NAME]), Ssh(address(NAME)), typed)
+
+
+@asynccontextmanager
+async def _simulated(home: Path) -> AsyncIterator[Stage]:
+    (at,) = addresses(1)
+    async with serve({at: SimHost(NAME, time.monotonic)}, home) as served:
+        yield Stage(SshTransport(lambda _name: None), served.ssh(at), typed)
+
+
+@asynccontextmanager
+async def _real(home: Path) -> AsyncIterator[Stage]:
+    async with sshd(home / "sshd") as server:
+        yield Stage(SshTransport(lambda _name: None), server.trust(), scripted)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Sshd]:
+    """A real sshd, which is not trusted yet."""
+    async with sshd(tmp_path / "sshd") as running:
+        yield running
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[SshTransport]:
+    opened = SshTransport(lambda _name: None)
+    yield opened
+    await opened.close()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait for a condition; fail when it does not come."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    return True if collection_path.name == "test_sshd.py" and not WITH_SSHD else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not WITH_SSHD:
+        terminalreporter.write_line(
+            "*** NOT RUN: the SSH contract tests against a real sshd, which is not installed"
+            " (apt-get install openssh-server)",
+            yellow=True,
+        )

@@ -1,0 +1,85 @@
+"""What every Transport promises, on each stage."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.contract.conftest import Stage
+
+
+async def test_output_and_exit_status_come_back(stage: Stage) -> None:
+    output = await stage.run("echo", "hello", "there")
+    assert (output.status, output.error, output.sent) == (0, "", True)
+    assert output.stdout.endswith(b"hello there\n")
+
+
+async def test_a_failing_command_is_told_by_its_status(stage: Stage) -> None:
+    output = await stage.run("exit", "7")
+    assert (output.status, output.error) == (7, "")
+
+
+async def test_bytes_that_are_no_text_come_back_unchanged(stage: Stage) -> None:
+    output = await stage.run("echo", "a\udcffb")
+    assert (output.status, output.stdout[-4:]) == (0, b"a\xffb\n")
+    assert (await stage.run("echo", "still here")).status == 0
+
+
+async def test_output_beyond_the_limit_is_no_end(stage: Stage) -> None:
+    output = await stage.run("yes", "100000", limit=5000)
+    assert output.status is None
+    assert len(output.stdout) == 5000
+    assert "5000 bytes" in output.error
+    assert (await stage.run("echo", "still here")).status == 0
+
+
+async def test_output_up_to_the_limit_is_whole(stage: Stage) -> None:
+    output = await stage.run("yes", "100000", limit=201000)
+    assert (output.status, output.stdout[-200000:]) == (0, b"y\n" * 100000)
+
+
+async def test_a_host_that_dies_gives_no_status(stage: Stage) -> None:
+    output = await stage.run("reboot")
+    assert (output.status, output.sent) == (None, True)
+    assert "lost" in output.error
+
+
+async def test_a_run_that_takes_too_long_gives_no_status(stage: Stage) -> None:
+    output = await stage.run("sleep", "30", timeout_s=0.3)
+    assert (output.status, output.sent) == (None, True)
+    assert "0.3 s" in output.error
+    assert (await stage.run("echo", "still here")).status == 0
+
+
+async def test_many_runs_at_once_all_end(stage: Stage) -> None:
+    outputs = await asyncio.gather(*(stage.run("echo", str(number)) for number in range(15)))
+    assert [output.status for output in outputs] == [0] * 15
+    assert [int(output.stdout.split()[-1]) for output in outputs] == list(range(15))
+
+
+async def test_after_many_cancelled_runs_the_host_still_answers(stage: Stage) -> None:
+    for _ in range(3):
+        runs = [asyncio.create_task(stage.run("sleep", "30")) for _ in range(5)]
+        await asyncio.sleep(0.2)
+        for run in runs:
+            run.cancel()
+        ended = await asyncio.gather(*runs, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) or end.status is None for end in ended)  # type: ignore[union-attr]
+    assert (await stage.run("echo", "still here")).status == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 3_000_000], ids=str)
+async def test_a_large_request_arrives_whole(stage: Stage, size: int) -> None:
+    output = await stage.run("echo", "x" * size, limit=4 << 20)
+    assert output.status == 0
+    assert (
+        output.stdout.endswith(b"\n" + b"x" * size + b"\n") or output.stdout == b"x" * size + b"\n"
+    )
+
+
+async def test_a_host_that_nobody_can_reach_is_told_so_and_nothing_was_sent(stage: Stage) -> None:
+    stage.ssh = type(stage.ssh)("127.0.0.1", 1, "root", "", stage.ssh.known_hosts_file)
+    output = await stage.run("echo", "hello")
+    assert (output.status, output.sent) == (None, False)
+    assert output.error
