@@ -28,7 +28,8 @@ class UnitFile(Model):
 
     `source` is a path beside the document, read when the document is loaded (the loader turns it
     into `content`, or `content_base64` for bytes that are no text); `per_architecture` maps a
-    Kubernetes architecture (amd64, arm64, ...) to such a path or text.
+    Kubernetes architecture (amd64, arm64, ...) to such a path, and to the base64 of the file's
+    bytes once it is loaded.
     """
 
     path: str

@@ -143,7 +143,7 @@ class _Reader:
         self.problems.extend(sorted(problems, key=lambda problem: problem.line))
 
     def check_together(self) -> None:
-        """What can only be wrong between hosts: names, addresses, and jumps once all hosts are right."""
+        """What can only be wrong between hosts; jumps are followed once all hosts are right."""
         by_name: dict[str, _Placed] = {}
         by_address: dict[tuple[str, int, str], _Placed] = {}
         for placed in self.hosts:

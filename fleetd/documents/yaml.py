@@ -96,8 +96,10 @@ def parse(data: bytes, source: str) -> Parsed:
             return parsed
         mark = error.problem_mark or error.context_mark
         what = ", ".join(filter(None, (error.context, error.problem)))
-        hint = "indent with spaces, not with tabs" if "'\\t'" in what else ""
         line = mark.line + 1 if mark else 0
+        written = text.splitlines()[line - 1 : line]
+        tabs = any(each.lstrip(" ").startswith("\t") for each in written)
+        hint = "indent with spaces, not with tabs" if tabs else ""
         reader.problems.append(Problem(source, line, "", f"not valid YAML: {what}", hint))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
