@@ -50,9 +50,9 @@ class Plan:
     are changed copies as seen, `gone` those no longer there (to be dropped). `wake_at` is when time
     alone changes the answer.
 
-    `settled`: there is no action, no copy is starting, and no rollout is progressing, except one that
-    waits for unreachable nodes only. What waits for people or the world outside (unknown, held or
-    guarded places, a failed or paused rollout) does not unsettle a fleet: its status tells.
+    `settled`: there is no action, no copy is starting, and no rollout is progressing, except one
+    that waits for unreachable nodes only. What waits for people or the world outside (unknown,
+    held or guarded places, failed or paused rollouts) does not unsettle it: its status tells.
     """
 
     decisions: tuple[Decision, ...]

@@ -111,12 +111,14 @@ def why_not_available(state: SetState, place: Place) -> str:
     copy = place.copy
     if not place.known:
         return f"{'unreachable' if place.unknown else 'not ours'}: {place.sight.why}"
+    if copy is not None and copy.available and copy.revision == state.revision:
+        return ""
     if failure := state.failures.get(place.name):
         return failure
     if copy is None:
         return "no copy yet"
     if copy.available:
-        return f"still on revision {copy.revision}" if copy.revision != state.revision else ""
+        return f"still on revision {copy.revision}"
     return copy.message or f"not available ({copy.phase})"
 
 

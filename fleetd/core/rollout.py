@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fleetd.core.actions import Decision, Keep, Mode, Reason, Repair, Start, Update, Wait
 from fleetd.core.budget import Account, Rules, close_slots, rules_of, unavailable
-from fleetd.core.copies import Copy, DamageKind
+from fleetd.core.copies import Copy, DamageKind, Phase
 from fleetd.core.facts import Slot
 from fleetd.core.placement import Place
 from fleetd.core.progress import Progress, advance, current_record, joiner_revision
@@ -22,6 +22,9 @@ from fleetd.core.world import SetState
 
 CRASH_LOOP = 5
 """So many restarts, and a copy is no longer called starting."""
+
+YOUNG_S = 30.0
+"""So long a probe may take to pass after a start before the copy is called broken."""
 
 HOPELESS_S = 120.0
 """So long active without being ready, and a copy is no longer called starting."""
@@ -164,9 +167,11 @@ def _only_young(copy: Copy) -> bool:
     """Nothing is wrong with it, but its time is not over yet.
 
     Kubernetes takes such a copy for a broken one, and so updates the whole fleet at once after a
-    power cut. Here it gets the few seconds until it is available, or is broken after all.
+    power cut. Here it gets the time until it is available, or turns out to be broken after all.
     """
-    return copy.ready_in_s is not None and copy.restarts == 0 and not copy.damage
+    if copy.available or copy.damage or copy.restarts or copy.phase is not Phase.RUNNING:
+        return False
+    return copy.ready or copy.active_for_s < YOUNG_S
 
 
 def _mode(copy: Copy) -> Mode:
