@@ -86,7 +86,7 @@ def resolve(
             found = content.secret_key(namespace, secret, f"{where_from}.secretKeyRef")
             text = None
             if found is not None:
-                holder = f"secret_{at}"
+                holder = f"fleetd_secret_{at}"
                 secrets[holder] = found
                 text = Text.variable(holder, secret=True)
         elif config_map is not None:

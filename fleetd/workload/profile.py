@@ -1,7 +1,7 @@
 """Which class of hosts a host belongs to, for one workload.
 
-Versions are folded to the last one that changed what is rendered: hosts share a bundle where they can,
-and an upgrade of a host's packages seldom puts it into another class.
+Versions are folded to the last one that changed what is rendered: hosts share a bundle where they
+can, and an upgrade of a host's packages seldom puts it into another class.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def stamp_line(ds: Key, slot: Slot, unit: str) -> str:
     """The Exec line that stamps a start of `unit`."""
     stamp, beside = sh_word(stamp_path(unit)), sh_word(f"{stamp_path(unit)}.tmp")
     script = (
-        f"read -r r <{_path(ds, slot)} && mkdir -p -m 0755 {RUN_DIR}/stamp && "
+        f"read -r r <{_path(ds, slot)} && mkdir -p {RUN_DIR}/stamp && "
         f'printf "%s %s\\n" "$r" "$INVOCATION_ID" >{beside} && mv -f {beside} {stamp}'
     )
     return f"ExecStartPre=+/bin/sh -c {exec_word(script)}"

@@ -137,19 +137,19 @@ def _service_defaults(unit: unitfile.UnitText, systemd: int) -> list[str]:
 def _borrowed_unit(copy: Copy, systemd: Systemd, name: str) -> Parts:
     if (message := legal.unit(name)) or not name.endswith(".service"):
         raise RenderError(f"{PATH}.existingUnit", message or "must be a .service")
-    env_lines, env_files = _environment(copy, systemd, name)
+    if systemd.env:
+        raise RenderError(f"{PATH}.env", "an existing unit keeps its own environment")
     lines = [
         "[Unit]",
         *copy.head(),
         f"X-Fleetd-Template={_template_digest(copy)}",
         "",
         "[Service]",
-        *env_lines,
         stamp_line(copy.ds, copy.slot, name),
     ]
     path = drop_in(copy.ds, name)
     return Parts(
-        files=(*env_files, text_file(path, "\n".join(lines) + "\n")),
+        files=(text_file(path, "\n".join(lines) + "\n"),),
         units=(BundleUnit(name, Role.BORROWED),),
         directories=((path.rpartition("/")[0], 0o755),),
         checks=(Check(CheckKind.UNIT_EXISTS, name),),
@@ -199,7 +199,7 @@ def _environment_script(copy: Copy, per_host: dict[str, Text], target: str) -> s
         "set -eu\n"
         "umask 077\n"
         f". {values_path(copy.ds, copy.slot)}\n"
-        f"mkdir -p -m 0755 {RUN_DIR}/env\n"
+        f"mkdir -p {RUN_DIR}/env\n"
         f"printf %s {Text(lines).sh()} >{beside}\n"
         f"mv -f {beside} {place}\n"
     )
@@ -255,13 +255,17 @@ def _content(copy: Copy, file: UnitFile, path: str) -> Inline | SecretBytes | No
     if file.content is not None:
         return Inline.of(file.content.encode())
     if file.content_base64 is not None:
-        return Inline.of(base64.b64decode(file.content_base64))
+        return Inline.of(_decoded(file.content_base64))
     if file.per_architecture:
         arch = copy.profile.arch
         if arch not in file.per_architecture:
             has = ", ".join(sorted(file.per_architecture))
             raise RenderError(f"{path}.perArchitecture", f"has nothing for {arch}, only for {has}")
-        return Inline.of(file.per_architecture[arch].encode())
+        return Inline.of(_decoded(file.per_architecture[arch]))
     if file.config_map_key_ref is None and file.secret_key_ref is None:
         raise RenderError(path, "has no content")
     return copy.content.key(copy.ds.namespace, file.config_map_key_ref, file.secret_key_ref, path)
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode("".join(text.split()), validate=True)
