@@ -1,12 +1,13 @@
 """The one command line that every visit runs, whatever it is for.
 
-It is constant, so that no login shell can read anything into what we send (P 83): inside single quotes it holds
-no `!` (tcsh), no backslash (fish) and no single quote, and it was tried in bash, dash, zsh, fish and
-tcsh (P 82). An account that is not root goes through `sudo -n`, inside the same line; sudo and the script need not be
-told apart by exit status (P 90), since only the script, as root, prints the BEGIN line of a reply.
+It is constant, so that no login shell can read anything into what we send (P 83): inside single
+quotes it holds no `!` (tcsh), no backslash (fish) and no single quote; it works in bash, dash, zsh,
+fish and tcsh (P 82). An account that is not root goes through `sudo -n`, inside the same line; a
+refusal of sudo's needs no exit status to be told apart (P 90), since only the script, as root,
+prints the BEGIN line of a reply.
 
-The inner text reads `<length>`, takes that many bytes as the script, and runs it only when they all came (P 78,
-P 81). What follows on stdin is the script's to read.
+The inner text reads `<length>`, takes that many bytes as the script, and runs it only when all of
+them came (P 78, P 81). What follows on stdin is the script's to read.
 """
 
 from __future__ import annotations

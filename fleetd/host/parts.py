@@ -151,10 +151,10 @@ def read_probes(rows: Sequence[str]) -> dict[str, ProbeResult]:
     """`unit, invocation, ok|fail, message`."""
     results = {}
     for row in rows:
-        unit, invocation, word, message = lines.split(row)
+        unit, invocation, word, *message = lines.split(row)
         if word not in {"ok", "fail"}:
             raise ValueError(f"{word!r} is no probe result")
-        results[unit] = ProbeResult(invocation, word == "ok", message)
+        results[unit] = ProbeResult(invocation, word == "ok", " ".join(message))
     return results
 
 

@@ -8,8 +8,8 @@
 
 Everything before BEGIN is a login shell's noise. A reply without END, or a call without an exit
 status, is `Lost`: something may have happened, and nothing may be concluded. A part that is
-missing, cut, or whose command failed is Unknown and never empty. What comes from a host is stripped and
-bounded here, once, for everyone.
+missing, cut, or whose command failed is Unknown and never empty. What comes from a host is stripped
+and bounded here, once, for everyone.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from importlib.resources import files
 
 _FILES: dict[str, tuple[str, ...]] = {
     "observe": ("lib", "observe"),
-    "pull": ("lib", "change", "pull"),
-    "apply": ("lib", "change", "observe", "apply"),
-    "remove": ("lib", "change", "observe", "remove"),
+    "pull": ("lib", "pull"),
+    "apply": ("lib", "observe", "change", "apply", "install"),
+    "remove": ("lib", "observe", "change", "remove"),
     "adopt": ("lib", "observe", "adopt"),
-    "purge": ("lib", "change", "observe", "remove", "purge"),
+    "purge": ("lib", "observe", "change", "remove", "purge"),
     "logs": ("lib", "logs"),
     "exec": ("lib", "exec"),
 }

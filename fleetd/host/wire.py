@@ -31,6 +31,7 @@ from fleetd.core.bundle import (
 )
 from fleetd.core.facts import Role, Runtime, Slot
 from fleetd.host import lines, scripts
+from fleetd.host.paths import copy_dir, stem
 from fleetd.host.requests import (
     Adopt,
     Apply,
@@ -126,7 +127,8 @@ def _body(request: Request) -> Body:
             return _apply_body(request)
         case Remove():
             slot = request.slot or "*"
-            return Body([lines.join("remove", request.fleet, request.term, request.ds, slot)])
+            where = (request.ds, slot, stem(request.ds))
+            return Body([lines.join("remove", request.fleet, request.term, *where)])
         case Adopt():
             return Body([lines.join("adopt", request.fleet)])
         case Purge():
@@ -154,11 +156,11 @@ def _apply_body(request: Apply) -> Body:
         lines.join("apply", request.fleet, request.fleet_key, request.term),
         lines.join(
             *("copy", bundle.ds, bundle.slot, bundle.revision, bundle.digest(), bundle.runtime),
-            *(bundle.stop_s, request.mode),
+            *(bundle.stop_s, request.mode, copy_dir(bundle.ds, bundle.slot)),
         ),
         *(lines.join("check", check.kind, check.subject) for check in bundle.checks),
         *(_user_line(user) for user in bundle.users),
-        *(lines.join("dir", path, f"{mode:04o}") for path, mode in bundle.directories),
+        *(lines.join("dir", path, f"{mode:o}") for path, mode in bundle.directories),
         *(lines.join("image", image) for image in bundle.images),
         *(lines.join("container", name) for name in bundle.containers),
         *(lines.join("unit", unit.name, unit.role, unit.enable) for unit in bundle.units),
@@ -180,7 +182,7 @@ def _user_line(user: BundleUser) -> str:
 
 
 def _file_line(file: BundleFile, length: int) -> str:
-    fields = ("file", file.path, f"{file.mode:04o}", file.owner, file.group, file.on_change, length)
+    fields = ("file", file.path, f"{file.mode:o}", file.owner, file.group, file.on_change, length)
     content = file.content
     if isinstance(content, Inline):
         return lines.join(*fields, "inline")
@@ -201,7 +203,7 @@ def _read_pull(received: Received) -> Pull:
 
 def _read_apply(received: Received) -> Apply:
     fleet, fleet_key, term = received.one("apply")
-    ds, slot, revision, digest, runtime, stop, mode = received.one("copy")
+    ds, slot, revision, digest, runtime, stop, mode, _ = received.one("copy")
     files, secrets = _read_files(received.all("file"), received.data)
     bundle = Bundle(
         ds=lines.key(ds),
@@ -245,7 +247,7 @@ def _read_files(
 
 
 def _read_remove(received: Received) -> Remove:
-    fleet, term, ds, slot = received.one("remove")
+    fleet, term, ds, slot, _ = received.one("remove")
     return Remove(fleet, int(term), lines.key(ds), None if slot == "*" else Slot(slot))
 
 
