@@ -326,12 +326,12 @@ def _unit_damage(view: HostView, entry: LedgerCopy, *, active: bool) -> Iterator
             yield Damage(DamageKind.UNIT_MISSING, name, Mode.RESTART)
         elif unit.load != "loaded":
             yield Damage(DamageKind.UNIT_BROKEN, name, Mode.RESTART)
-        if unit.file_state == "disabled":
+        if unit.file_state == "disabled" and role is not Role.TARGET:
             yield Damage(DamageKind.DISABLED, name, Mode.RELOAD)
         if unit.need_reload:
             yield Damage(DamageKind.NEEDS_RELOAD, name, Mode.RELOAD)
-        if role is Role.PROBE and not active:
-            continue  # bound to its main unit: it cannot run before that does
+        if role is Role.TARGET or (role is Role.PROBE and not active):
+            continue  # a target only groups; a probe is bound to its main unit and runs after it
         if unit.active == "failed":
             yield Damage(DamageKind.FAILED, name, Mode.START)
         elif unit.active == "inactive" and not unit.job:

@@ -80,6 +80,7 @@ class Images:
             if all(pulled.state == "present" for pulled in reply.pulled):
                 if done is not None:
                     done({pulled.image: pulled for pulled in reply.pulled})
+                self.sink.emit("image_ready", node=node.name, images=list(images))
                 return None
             if self.clock.monotonic() > end:
                 return Failed("pull", f"still pulling {', '.join(images)}", None)

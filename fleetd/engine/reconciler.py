@@ -84,22 +84,21 @@ class Reconciler:
     moving: set[str] = field(default_factory=set)
     """Nodes whose last observation is no longer to be trusted."""
 
-    async def once(self, *, dry_run: bool = False) -> Pass:
-        """One pass. A dry run observes and decides, and writes nothing anywhere."""
+    async def once(self, *, act: bool = True) -> Pass:
+        """One pass; without `act` it ends before the first order (over a store that forgets)."""
         records = {row.name: row for row in self.store.read(NodeRecord)}
         await self._look(nodes_of(self.inventory, records.values()), records)
-        records = self._remember(records, write=not dry_run)
+        records = self._remember(records)
         # Facts just learnt are labels already, so that a new host is decided on in its first pass.
         identified = identify(nodes_of(self.inventory, records.values()), self.seen, self.store)
-        if identified.changes and not dry_run:
+        if identified.changes:
             self.store.commit(identified.changes)
         nodes = identified.nodes
         decided = self._decide(nodes, identified.seen)
-        if dry_run:
-            return Pass(decided, (), nodes, identified.seen, identified.notes)
-        now = self.clock.now()
-        record_plan(self.store, decided, self.scope, now)
+        record_plan(self.store, decided, self.scope, self.clock.now())
         self._tell(decided)
+        if not act:
+            return Pass(decided, (), nodes, identified.seen, identified.notes)
         steps = await self._act(decided, nodes, records)
         record_steps(self.store, steps, self.clock.now())
         at_most = max(1, len(nodes) // 20, self.confirm_removals or 0)
@@ -165,7 +164,7 @@ class Reconciler:
         known = record is not None and record.facts_json != ""
         return Observe(self.worlds.fleet, engine=True, facts=not known)
 
-    def _remember(self, records: Mapping[str, NodeRecord], *, write: bool) -> dict[str, NodeRecord]:
+    def _remember(self, records: Mapping[str, NodeRecord]) -> dict[str, NodeRecord]:
         now = self.clock.now()
         fresh = dict(records)
         for node in nodes_of(self.inventory, records.values()):
@@ -174,7 +173,7 @@ class Reconciler:
             if record is not None:
                 fresh[node.name] = record
         changed = [Put(row) for name, row in fresh.items() if records.get(name) != row]
-        if changed and write:
+        if changed:
             self.store.commit(changed)
         return fresh
 

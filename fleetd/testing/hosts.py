@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import NamedTuple
 
 from fleetd.core.actions import Mode
-from fleetd.core.bundle import BundleFile, CheckKind, Inline, OnChange
+from fleetd.core.bundle import Bundle, BundleUnit, CheckKind, Inline, OnChange
 from fleetd.core.facts import (
     Clock,
     ContainerSeen,
@@ -31,6 +32,7 @@ from fleetd.core.facts import (
 )
 from fleetd.core.meta import Key
 from fleetd.host import replies, wire
+from fleetd.host.paths import copy_dir
 from fleetd.host.replies import Failed, Ok, Pulled, Refused
 from fleetd.host.requests import (
     Adopt,
@@ -65,9 +67,12 @@ class Registry:
     pull_s: float = 2.0
 
     def digest(self, image: str) -> str:
-        """The digest that a tag stands for; a reference by digest is its own."""
-        _, at, digest = image.partition("@")
-        return digest if at else f"sha256:{hashlib.sha256(image.encode()).hexdigest()}"
+        """The reference by digest that a tag stands for; one by digest is its own."""
+        if "@" in image:
+            return image
+        head, slash, name = image.rpartition("/")
+        repository = f"{head}{slash}{name.partition(':')[0]}"
+        return f"{repository}@sha256:{hashlib.sha256(image.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,13 @@ class SimFile:
     on_change: OnChange = OnChange.RESTART
 
 
+class Work(Enum):
+    """What an apply must do about running programs."""
+
+    START = "start"
+    RESTART = "restart"
+
+
 def facts_of(name: str) -> HostFacts:
     """A Debian 12 host with podman."""
     return HostFacts(
@@ -97,6 +109,23 @@ def facts_of(name: str) -> HostFacts:
         systemd=252,
         podman="4.3.1",
     )
+
+
+def _files_of(request: Apply) -> dict[str, SimFile]:
+    """All files of a copy by path, with the per-host values beside the bundle's own."""
+    files = {}
+    for file in request.bundle.files:
+        content = file.content
+        data = (
+            content.data()
+            if isinstance(content, Inline)
+            else request.secrets[f"{content.namespace}/{content.name}/{content.key}"]
+        )
+        files[file.path] = SimFile((data, file.mode), (data, file.mode), file.on_change)
+    values = "".join(f"{name}={text}\n" for name, text in sorted(request.values.items())).encode()
+    path = f"{copy_dir(request.bundle.ds, request.bundle.slot)}/host.env"
+    files[path] = SimFile((values, 0o600), (values, 0o600), OnChange.NOTHING)
+    return files
 
 
 class SimHost:
@@ -173,7 +202,7 @@ class SimHost:
             case Apply() | Remove() | Purge():
                 return self._fenced(request), 0.0
             case Adopt():
-                return Ok(self.observe(), owner_key=self.owner_key), 0.0
+                return Ok(self.observe(facts=True), owner_key=self.owner_key), 0.0
             case Exec() | Logs():
                 raise TypeError("raw output is not a reply")
 
@@ -232,28 +261,38 @@ class SimHost:
     def _fenced(self, request: Apply | Remove | Purge) -> Ok | Failed | Refused:
         owner = self.owner
         if owner and owner.fleet != request.fleet:
-            return Refused(owner, f"this host belongs to the fleet {owner.fleet}")
+            return Refused(owner, f"this host belongs to fleet {owner.fleet}")
         if owner and request.term < owner.term:
-            return Refused(owner, f"term {request.term} is older than {owner.term}")
+            return Refused(
+                owner,
+                f"this host obeys term {owner.term}, and the order is of term {request.term}",
+            )
         match request:
             case Apply():
                 return self._apply(request)
             case Remove():
-                if owner:
-                    self.owner = Owner(request.fleet, request.term)
                 places = [
                     place
                     for place in list(self.ledger)
                     if place[0] == request.ds and request.slot in {None, place[1]}
                 ]
+                if places:
+                    self._own(request)
                 for place in places:
                     self._remove(place)
                 return Ok(self.observe(), changed=bool(places))
             case Purge():
+                changed = bool(self.ledger or owner)
                 for place in list(self.ledger):
                     self._remove(place)
                 self.owner, self.owner_key = None, ""
-                return Ok(self.observe(), changed=True)
+                return Ok(self.observe(), changed=changed)
+
+    def _own(self, request: Apply | Remove) -> None:
+        """Claim the host, or raise the term: only in a visit that changes something."""
+        if self.owner is None and isinstance(request, Apply):
+            self.owner_key = request.fleet_key
+        self.owner = Owner(request.fleet, request.term)
 
     def _pull(self, request: Pull) -> tuple[Ok, float]:
         now = self.clock()
@@ -276,110 +315,114 @@ class SimHost:
             del self._pulls[image]
             if image in self.registry.missing:
                 return Pulled(image, "failed", message=f"{image}: manifest unknown")
-            self.images.add(image)
-        return Pulled(image, "present", f"id-{digest[7:19]}", digest)
+            self.images |= {image, digest}
+        return Pulled(image, "present", f"id-{digest[-12:]}", digest)
 
     def _apply(self, request: Apply) -> Ok | Failed:
         bundle = request.bundle
         place = (bundle.ds, Slot(bundle.slot))
+        engine = bundle.runtime is not Runtime.SYSTEMD
         self._step("check")
-        for check in bundle.checks:
-            unmade = check.kind.value.startswith("make-")
-            found = (
-                check.subject in self.own_units
-                if check.kind is CheckKind.UNIT_EXISTS
-                else unmade or check.subject not in self.missing_paths
-            )
-            if not found:
-                return Failed("check", f"{check.subject}: no such {check.kind}", self.observe())
-        absent = [image for image in bundle.images if image not in self.images]
-        if absent:
-            return Failed("image", f"{absent[0]} is not on this host", self.observe())
-        if self.owner is None:
-            self.owner_key = request.fleet_key
-        self.owner = Owner(request.fleet, request.term)
-        old = self.ledger.get(place)
+        refusal = self._unmet(bundle)
+        if refusal:
+            return Failed(*refusal, self.observe(engine=engine))
+        files = _files_of(request)
         wanted = LedgerCopy(
             *(bundle.ds, place[1], bundle.revision, bundle.digest(), bundle.runtime),
             units={unit.name: unit.role for unit in bundle.units},
-            files=tuple(file.path for file in bundle.files),
+            files=tuple(files),
             containers=bundle.containers,
         )
-        self._record(place, replace(wanted, complete=False), old)
+        work = self._decide(request, wanted, files)
+        if not work:
+            return Ok(self.observe(engine=engine), changed=False)
+        self._own(request)
+        old = self.ledger.get(place)
+        self.ledger[place] = replace(
+            wanted,
+            units={**(old.units if old else {}), **wanted.units},
+            files=tuple(dict.fromkeys([*wanted.files, *(old.files if old else ())])),
+            complete=False,
+        )
         self._step("record")
-        changes = [file.on_change for file in bundle.files if self._write(file, request.secrets)]
-        if old is not None and not old.complete:
-            changes.append(OnChange.RESTART)  # it was cut: what runs may be older than its files
+        for path in old.files if old else ():
+            if path not in files:
+                self.files.pop(path, None)
+        self.files.update(files)
         self._step("files")
-        self._drop_leftovers(old, wanted)
-        changed = self._run_units(request, place, changes) or old != wanted
+        for name in old.units if old else ():
+            if name not in wanted.units:
+                self._drop_unit(name)
+        for unit in bundle.units:
+            self._bring_up(unit, place, bundle, restart=work is Work.RESTART)
         self._step("units")
         self.ledger[place] = wanted
         self._step("done")
-        return Ok(self.observe(), changed=changed)
+        return Ok(self.observe(engine=engine), changed=True)
 
-    def _record(self, place: Place, copy: LedgerCopy, old: LedgerCopy | None) -> None:
-        """Name everything that is about to be made, beside what the earlier copy made."""
+    def _unmet(self, bundle: Bundle) -> tuple[str, str] | None:
+        """The step that refuses the bundle, and why."""
+        for check in bundle.checks:
+            if check.kind is CheckKind.UNIT_EXISTS:
+                found = check.subject in self.own_units
+            else:
+                found = check.kind.value.startswith("make-") or (
+                    check.subject not in self.missing_paths
+                )
+            if not found:
+                return "check", f"{check.subject} is not a {check.kind}"
+        for image in bundle.images:
+            if image not in self.images:
+                return "image", f"{image} is not on this host"
+        return None
+
+    def _decide(
+        self, request: Apply, wanted: LedgerCopy, files: Mapping[str, SimFile]
+    ) -> Work | None:
+        """What the host needs to become what is wanted; None when it is so already."""
+        old = self.ledger.get((wanted.ds, wanted.slot))
+        contents = set()
+        different = False
+        for path, file in files.items():
+            there = self.files.get(path)
+            different = different or there is None or there.now != file.wrote
+            if there is None or there.now is None or there.now[0] != file.wrote[0]:
+                contents.add(file.on_change)
+        restart = request.mode is Mode.RESTART or OnChange.RESTART in contents
         if old is not None:
-            copy = replace(
-                copy,
-                units={**old.units, **copy.units},
-                files=tuple(dict.fromkeys([*copy.files, *old.files])),
-            )
-        self.ledger[place] = copy
+            restart = restart or not old.complete or not old.units.keys() <= wanted.units.keys()
+        idle = restamp = False
+        for wish in request.bundle.units:
+            unit = self.units.get(wish.name) or self.own_units.get(wish.name)
+            if unit is None or not unit.running(self.uptime_s):
+                idle = idle or wish.enable or wish.role is Role.MAIN
+            elif wish.role is Role.MAIN and unit.stamp != wanted.revision:
+                restamp = True
+                # Started by another revision: in order only if what differs needs no restart.
+                restart = restart or not contents
+            different = different or unit is None or unit.masked or (wish.enable > unit.enabled)
+        if restart:
+            return Work.RESTART
+        return Work.START if different or idle or restamp or old != wanted else None
 
-    def _write(self, file: BundleFile, secrets: Mapping[str, bytes]) -> bool:
-        content = file.content
-        data = (
-            content.data()
-            if isinstance(content, Inline)
-            else secrets[f"{content.namespace}/{content.name}/{content.key}"]
-        )
-        there = self.files.get(file.path)
-        wrote = (data, file.mode)
-        self.files[file.path] = SimFile(wrote, wrote, file.on_change)
-        return there is None or there.now != wrote
-
-    def _drop_leftovers(self, old: LedgerCopy | None, new: LedgerCopy) -> None:
-        for path in old.files if old else ():
-            if path not in new.files:
-                self.files.pop(path, None)
-        for name in old.units if old else ():
-            if name not in new.units:
-                self._drop_unit(name)
-
-    def _run_units(self, request: Apply, place: Place, changes: list[OnChange]) -> bool:
-        """Bring the units to what the bundle says; whether any was touched."""
-        bundle = request.bundle
-        restart = request.mode is Mode.RESTART or OnChange.RESTART in changes
-        reload = request.mode is Mode.RELOAD or OnChange.RELOAD in changes
-        behaviour = self._behaviour(bundle.revision, bundle.files)
-        probed = any(unit.role is Role.PROBE for unit in bundle.units)
-        touched = False
-        for wanted in bundle.units:
-            unit = self._unit_for(wanted.name, wanted.role)
-            fresh = (unit.masked, unit.enabled) != (False, wanted.enable)
-            unit.masked, unit.enabled = False, wanted.enable
-            unit.revision = bundle.revision
-            if wanted.role is Role.MAIN:
-                unit.behaviour, unit.probed = behaviour, probed
-            idle = unit.started_at is None
-            if restart or idle or (reload and unit.stamp != bundle.revision):
-                self._start(unit, place, wanted.role, again=restart or idle)
-                fresh = True
-            touched = touched or fresh
-        return touched or bool(changes)
-
-    def _start(self, unit: SimUnit, place: Place, role: Role, *, again: bool) -> None:
-        if not again:
-            unit.stamp = unit.revision
-            return
-        if role in {Role.MAIN, Role.BORROWED} and unit.started_at is not None:
-            self._note("stop", place, unit.stamp)
-        self.containers.pop(unit.name.removesuffix(".service"), None)
-        unit.start(self.uptime_s)
-        if role in {Role.MAIN, Role.BORROWED}:
-            self._note("start", place, unit.revision)
+    def _bring_up(self, wish: BundleUnit, place: Place, bundle: Bundle, *, restart: bool) -> None:
+        unit = self._unit_for(wish.name, wish.role)
+        unit.masked = False
+        unit.enabled = unit.enabled or wish.enable
+        unit.revision = bundle.revision
+        if wish.role is Role.MAIN:
+            unit.behaviour = self._behaviour(bundle)
+            unit.probed = any(other.role is Role.PROBE for other in bundle.units)
+        idle = unit.started_at is None
+        if restart or (idle and (wish.enable or wish.role is Role.MAIN)):
+            if wish.role is Role.MAIN and not idle:
+                self._note("stop", place, unit.stamp)
+            self.containers.pop(unit.name.removesuffix(".service"), None)
+            unit.start(self.uptime_s)
+            if wish.role in {Role.MAIN, Role.BORROWED}:
+                self._note("start", place, bundle.revision)
+        elif not idle:
+            unit.stamp = bundle.revision
 
     def _unit_for(self, name: str, role: Role) -> SimUnit:
         if role is Role.BORROWED:
@@ -449,9 +492,9 @@ class SimHost:
         at = max(self.clock(), self._booted_at) if event == "start" else self.clock()
         self.history.append(Moment(at, event, ds, slot, revision or self.ledger[place].revision))
 
-    def _behaviour(self, revision: str, files: tuple[BundleFile, ...]) -> Behaviour:
-        texts = [revision]
-        texts += [file.content.text for file in files if isinstance(file.content, Inline)]
+    def _behaviour(self, bundle: Bundle) -> Behaviour:
+        texts = [bundle.revision, *bundle.images]
+        texts += [file.content.text for file in bundle.files if isinstance(file.content, Inline)]
         for mark, behaviour in self.faults.items():
             if any(mark in text for text in texts):
                 return behaviour

@@ -1,0 +1,68 @@
+"""A store that forgets: what a dry run writes is seen by its own reads and by nobody else.
+
+So a dry run is the real code over another store, and cannot drift from what apply does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from fleetd.core.records import IDENTITY, Record
+from fleetd.ports import Change, Drop, Put, R, Store
+
+Place = tuple[Any, ...]
+
+
+class Rehearsal:
+    """Implements `ports.Store` over another store that is only read."""
+
+    def __init__(self, store: Store) -> None:
+        """Take the store to read from."""
+        self._store = store
+        self._rows: dict[type[Record], dict[Place, Record]] = {}
+        self._versions = 0
+
+    def read(self, kind: type[R], /, **where: Any) -> tuple[R, ...]:
+        """As the real store would answer after the rehearsed commits."""
+        changed = self._rows.get(cast("type[Record]", kind))
+        if changed is None:
+            return self._store.read(kind, **where)
+        rows = sorted(changed.items(), key=lambda item: item[0])
+        return tuple(
+            row
+            for _, row in rows
+            if isinstance(row, kind)
+            and all(getattr(row, column) == value for column, value in where.items())
+        )
+
+    def commit(self, changes: Iterable[Change]) -> None:
+        """Remember the changes for later reads."""
+        for change in changes:
+            if isinstance(change, Put):
+                self._table(type(change.record))[_place(change.record)] = change.record
+            else:
+                self._drop(change)
+
+    def next_version(self) -> int:
+        """A number above what this rehearsal gave before; not the real store's."""
+        self._versions += 1
+        return self._versions
+
+    def close(self) -> None:
+        """Nothing to release: the real store is its owner's."""
+
+    def _drop(self, change: Drop) -> None:
+        table = self._table(change.kind)
+        for place, row in list(table.items()):
+            if all(getattr(row, column) == value for column, value in change.where.items()):
+                del table[place]
+
+    def _table(self, kind: type[Record]) -> dict[Place, Record]:
+        if kind not in self._rows:
+            self._rows[kind] = {_place(row): row for row in self._store.read(kind)}
+        return self._rows[kind]
+
+
+def _place(record: Record) -> Place:
+    return tuple(getattr(record, column) for column in IDENTITY[type(record)])

@@ -1,0 +1,142 @@
+"""Runs of the engine, and their reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from fleetd.api.rehearsal import Rehearsal
+from fleetd.api.reports import Change, Entry, Progress, Report, RunOptions
+from fleetd.api.session import Session
+from fleetd.core.actions import (
+    Action,
+    Decision,
+    Held,
+    Reason,
+    Skipped,
+    UnknownHost,
+    Wait,
+)
+from fleetd.core.meta import Key
+from fleetd.core.records import Setting
+from fleetd.engine.executor import Step
+from fleetd.engine.reconciler import Pass, Run
+from fleetd.errors import Refused
+from fleetd.ports import Put
+
+SOURCES = "inventory-sources"
+
+
+async def run(
+    session: Session,
+    scope: frozenset[Key] | None,
+    options: RunOptions,
+    progress: Progress,
+    changes: tuple[Change, ...] = (),
+) -> Report:
+    """Bring these DaemonSets about, within the bounds of the options, and report."""
+    check_sources(session, options)
+    if options.dry_run:
+        rehearsal = replace(session, store=Rehearsal(session.store))
+        planned = await rehearsal.reconciler(scope, options, progress).once(act=False)
+        return _report(Run(planned, (), "settled"), options, changes, planned.plan.actions)
+    reconciler = session.reconciler(scope, options, progress)
+    if not options.wait:
+        done = await reconciler.once()
+        return _report(Run(done, done.steps, "once"), options, changes)
+    ended = await reconciler.converge(options.timeout_s)
+    return _report(ended, options, changes)
+
+
+def check_sources(session: Session, options: RunOptions) -> None:
+    """Remember the inventory's sources; another set of them needs saying so."""
+    now = "\n".join(session.inventory.sources)
+    rows = session.store.read(Setting, name=SOURCES)
+    if rows and rows[0].value != now and not options.new_inventory:
+        was = ", ".join(rows[0].value.splitlines())
+        raise Refused(
+            f"this state was last used with another inventory: {was}; "
+            f"now: {', '.join(session.inventory.sources)}. "
+            "Hosts that only the other one has would count as leaving; "
+            "say --new-inventory if that is meant"
+        )
+    if not options.dry_run and (not rows or rows[0].value != now):
+        session.store.commit([Put(Setting(SOURCES, now))])
+
+
+def _report(
+    ended: Run,
+    options: RunOptions,
+    changes: tuple[Change, ...],
+    planned: Iterable[Action] = (),
+) -> Report:
+    last = ended.last
+    entries = [_entry(action, "planned") for action in planned]
+    entries += [_stepped(step) for step in ended.steps]
+    entries += [
+        _entry(item, "")
+        for item in last.plan.decisions
+        if isinstance(item, Wait | UnknownHost | Held)
+        or (isinstance(item, Skipped) and item.reason is not Reason.NOT_ELIGIBLE)
+    ]
+    holders = {
+        str(key): dict(status.holders)
+        for key, status in last.plan.statuses.items()
+        if status.holders
+    }
+    return Report(
+        changes=changes,
+        entries=tuple(entries),
+        holders=holders,
+        problems=_problems(last, ended.ended),
+        converged=not options.dry_run
+        and ended.ended == "settled"
+        and _agreed(last, holders, options),
+    )
+
+
+def _agreed(
+    last: Pass,
+    holders: Mapping[str, Mapping[str, str]],
+    options: RunOptions,
+) -> bool:
+    """Whether all that is not as asked is within what the caller takes."""
+    unreachable = {item.node for item in last.plan.decisions if isinstance(item, UnknownHost)}
+    hands_off = {item.node for item in last.plan.decisions if isinstance(item, Held)}
+    if len(unreachable) > (options.max_unreachable or 0):
+        return False
+    guarded = any(item.reason is Reason.REMOVAL_GUARD for item in last.plan.decisions)
+    foreign = any(item.reason is Reason.OTHER_FLEET for item in last.plan.decisions)
+    holding = {node for nodes in holders.values() for node in nodes}
+    return not guarded and not foreign and holding <= unreachable | hands_off
+
+
+def _problems(last: Pass, ended: str) -> tuple[str, ...]:
+    problems = [f"{node}: {note}" for node, note in last.notes]
+    problems += [
+        f"{node.name}: left the inventory and is not cleaned yet; every run tries again "
+        f"(`fleetd purge {node.name}` gives it up)"
+        for node in last.nodes
+        if node.left
+    ]
+    if ended == "time":
+        problems.append("time ran out before the fleet was settled; run again to go on")
+    if ended == "stuck":
+        problems.append("gave up on what failed several times; mend the cause and run again")
+    return tuple(problems)
+
+
+def _stepped(step: Step) -> Entry:
+    return replace(_entry(step.action, step.outcome.value), message=step.message)
+
+
+def _entry(item: Decision, outcome: str) -> Entry:
+    return Entry(
+        node=item.node,
+        daemonset=str(item.ds),
+        decision=type(item).__name__.lower().removesuffix("host"),
+        reason=item.reason.value,
+        detail=item.detail,
+        outcome=outcome,
+        revision=getattr(item, "revision", ""),
+    )

@@ -1,0 +1,208 @@
+"""Logs and exec: output from hosts, handed on as it comes.
+
+What a host sends is cleaned of control characters in logs, since it lands on a person's terminal;
+exec hands bytes on untouched, as ssh does, for the caller to decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from secrets import token_hex
+
+from fleetd.api.session import Session
+from fleetd.core.daemonset import DaemonSet, SystemdSpec
+from fleetd.core.facts import Runtime, Slot
+from fleetd.core.meta import Key
+from fleetd.core.node import Node
+from fleetd.core.records import BundleRecord, InstanceRecord, NodeRecord, ObjectRecord
+from fleetd.engine.nodes import nodes_of
+from fleetd.errors import FleetdError, NotFound
+from fleetd.host.lines import clean
+from fleetd.host.replies import begin_mark
+from fleetd.host.requests import Exec, Logs
+from fleetd.host.wire import encode
+from fleetd.ports import Streams
+from fleetd.workload.names import container_name, unit_name
+
+MAIN = "main"
+"""The container part of a systemd workload's unit name."""
+
+
+STDOUT, STDERR = False, True
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One copy to read from: its node, its slot, and its units there."""
+
+    node: Node
+    ds: Key
+    slot: Slot
+    units: tuple[str, ...]
+    container: str
+    runtime: Runtime
+
+
+def copies_of(session: Session, target: str, namespace: str, node: str = "") -> tuple[Copy, ...]:
+    """The copies that `ds/NAME` or the name of a pod stands for, one node's only when given.
+
+    Raises:
+        NotFound: there is none.
+    """
+    kind, slash, name = target.rpartition("/")
+    nodes = {entry.name: entry for entry in all_nodes(session)}
+    found = []
+    for row in session.store.read(InstanceRecord, namespace=namespace):
+        pod = f"{row.name}-{row.node}"
+        wanted = row.name == name if slash and kind.startswith(("ds", "daemonset")) else pod == name
+        if wanted and row.node in nodes and (not node or row.node == node):
+            found.append(_copy(session, row, nodes[row.node]))
+    if not found:
+        where = f" on node {node}" if node else ""
+        raise NotFound(f"no copy of {target} in namespace {namespace}{where} is known")
+    return tuple(found)
+
+
+def all_nodes(session: Session) -> tuple[Node, ...]:
+    """The nodes of the inventory, with what the state knows of them."""
+    return nodes_of(session.inventory, session.store.read(NodeRecord))
+
+
+def _copy(session: Session, row: InstanceRecord, node: Node) -> Copy:
+    ds, slot = Key(row.namespace, row.name), Slot(row.slot)
+    objects = session.store.read(
+        ObjectRecord, kind="DaemonSet", namespace=ds.namespace, name=ds.name
+    )
+    if not objects:
+        raise NotFound(f"DaemonSet {ds} is not known")
+    spec = DaemonSet.model_validate_json(objects[0].document_json).spec.template.spec
+    if isinstance(spec, SystemdSpec):
+        unit = spec.systemd.existing_unit or unit_name(ds, MAIN, slot)
+        return Copy(node, ds, slot, (unit,), "", Runtime.SYSTEMD)
+    names = [container.name for container in spec.containers]
+    bundles = session.store.read(
+        BundleRecord, namespace=ds.namespace, name=ds.name, digest=row.bundle
+    )
+    docker = any(bundle.profile.startswith(Runtime.DOCKER) for bundle in bundles)
+    return Copy(
+        node,
+        ds,
+        slot,
+        tuple(unit_name(ds, name, slot) for name in names),
+        container_name(ds, names[0], slot),
+        Runtime.DOCKER if docker else Runtime.PODMAN,
+    )
+
+
+async def logs(
+    streams: Streams, copies: Sequence[Copy], request: Callable[[Copy], Logs]
+) -> AsyncIterator[tuple[str, str]]:
+    """Lines of all these copies as they come, as (node, line); ends when every host has ended."""
+    lines: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue(maxsize=10_000)
+
+    async def read(copy: Copy) -> None:
+        reader = _Reader(token_hex(8), lambda line: lines.put_nowait((copy.node.name, line)))
+        output = await streams.stream(
+            copy.node.name,
+            copy.node.ssh,
+            encode(request(copy), reader.nonce),
+            reader.take,
+            _nothing,
+        )
+        reader.end()
+        if output.error or not reader.began:
+            why = output.error or "the host did not run the request"
+            await lines.put((copy.node.name, f"(no more: {why})"))
+
+    async def read_all() -> None:
+        await asyncio.gather(*(read(copy) for copy in copies))
+        await lines.put(None)
+
+    reading = asyncio.create_task(read_all(), name="logs")
+    try:
+        while (item := await lines.get()) is not None:
+            yield item
+        await reading
+    finally:
+        reading.cancel()
+
+
+async def run(
+    streams: Streams, node: Node, request: Exec, write: Callable[[bytes, bool], None]
+) -> int:
+    """Run a command there; its exit status.
+
+    Raises:
+        FleetdError: the host could not be asked, or the end of the command was not seen.
+    """
+    nonce = token_hex(8)
+    head = _Head(nonce, lambda data: write(data, STDOUT))
+    output = await streams.stream(
+        node.name, node.ssh, encode(request, nonce), head.take, lambda data: write(data, STDERR)
+    )
+    if output.status is None or not head.began:
+        raise FleetdError(
+            f"{node.name}: {output.error or 'the end of the command was not seen'}; "
+            "it may or may not have run"
+        )
+    return output.status
+
+
+def _nothing(_: bytes) -> None:
+    """A host's stderr says nothing that a journal reader needs."""
+
+
+@dataclass(slots=True)
+class _Head:
+    """Drops everything up to the line that the script prints first."""
+
+    nonce: str
+    write: Callable[[bytes], None]
+    began: bool = False
+    held: bytes = b""
+
+    def take(self, data: bytes) -> None:
+        if self.began:
+            self.write(data)
+            return
+        self.held += data
+        mark = begin_mark(self.nonce).encode() + b"\n"
+        at = self.held.find(mark)
+        if at >= 0:
+            self.began = True
+            rest, self.held = self.held[at + len(mark) :], b""
+            if rest:
+                self.write(rest)
+        elif len(self.held) > 1 << 20:
+            self.held = self.held[-len(mark) :]
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Cuts a raw stream into clean lines."""
+
+    nonce: str
+    line: Callable[[str], None]
+    rest: bytes = b""
+    head: _Head = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.head = _Head(self.nonce, self._more)
+
+    @property
+    def began(self) -> bool:
+        return self.head.began
+
+    def take(self, data: bytes) -> None:
+        self.head.take(data)
+
+    def _more(self, data: bytes) -> None:
+        *whole, self.rest = (self.rest + data).split(b"\n")
+        for line in whole:
+            self.line(clean(line.decode("utf-8", "replace")))
+
+    def end(self) -> None:
+        if self.rest:
+            self._more(b"\n")

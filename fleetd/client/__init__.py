@@ -1,0 +1,161 @@
+"""What every verb asks for: one Protocol, whoever answers it.
+
+Today the answer comes from this process (`Local`); a client that speaks to a running service is the
+second form. Objects cross as plain dicts in Kubernetes' shapes, so that both forms print alike.
+Read-only calls take no lock and write nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from fleetd.api.reports import (
+    Cascade,
+    Change,
+    Entry,
+    Progress,
+    Query,
+    Report,
+    Revision,
+    RunOptions,
+    Shape,
+)
+
+__all__ = [
+    "Cascade",
+    "Change",
+    "Client",
+    "Entry",
+    "Progress",
+    "Query",
+    "Report",
+    "Revision",
+    "RunOptions",
+    "Shape",
+]
+
+
+class Client(Protocol):
+    """Every verb of the command line, one method each. Errors are `errors.FleetdError`."""
+
+    async def get(self, kind: str, query: Query) -> list[Shape]:
+        """Objects of a kind: daemonsets, pods, nodes, events, controllerrevisions, ..."""
+        ...
+
+    async def describe(self, kind: str, query: Query) -> str:
+        """The text of `describe`, in kubectl's layout."""
+        ...
+
+    async def validate(self, specs: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Check documents: (objects as `kind/name`, notes); InvalidInput holds every problem."""
+        ...
+
+    async def diff(self, specs: Sequence[str]) -> tuple[Change, ...]:
+        """What apply would change in the state; touches no host."""
+        ...
+
+    async def apply(
+        self,
+        specs: Sequence[str],
+        options: RunOptions,
+        progress: Progress,
+        *,
+        prune: bool = False,
+    ) -> Report:
+        """Take documents in as one transaction, then bring their DaemonSets about."""
+        ...
+
+    async def reconcile(self, options: RunOptions, progress: Progress) -> Report:
+        """Passes over everything until settled."""
+        ...
+
+    async def delete(
+        self,
+        names: Sequence[tuple[str, str, str]],
+        specs: Sequence[str],
+        cascade: Cascade,
+        options: RunOptions,
+        progress: Progress,
+    ) -> Report:
+        """Delete objects, given as (kind, namespace, name) or by the documents they came from."""
+        ...
+
+    async def rollout_status(
+        self, namespace: str, name: str, options: RunOptions, progress: Progress
+    ) -> Report:
+        """Where a rollout stands by the state alone; with `wait`, drive it on until it ends."""
+        ...
+
+    async def history(self, namespace: str, name: str) -> tuple[Revision, ...]:
+        """The known revisions, oldest first."""
+        ...
+
+    async def undo(
+        self, namespace: str, name: str, to: int, options: RunOptions, progress: Progress
+    ) -> Report:
+        """Bring an earlier revision back (0: the one before) and roll it out."""
+        ...
+
+    async def restart(
+        self, namespace: str, name: str, options: RunOptions, progress: Progress
+    ) -> Report:
+        """Make a new revision of the same template and roll it out."""
+        ...
+
+    async def why(self, node: str, daemonset: tuple[str, str] | None) -> tuple[str, ...]:
+        """Lines that explain what each DaemonSet (or this one) does on the node, and why."""
+        ...
+
+    async def cordon(self, node: str, *, on: bool) -> str:
+        """Set or take the cordon; the line to print."""
+        ...
+
+    async def hold(self, node: str, *, on: bool) -> str:
+        """Set or lift hands-off; the line to print."""
+        ...
+
+    async def taint(self, node: str, changes: Sequence[str]) -> str:
+        """Change taints: `key=value:Effect`, `key:Effect-`, `key-`; the line to print."""
+        ...
+
+    async def label(self, node: str, changes: Sequence[str]) -> str:
+        """Change labels: `key=value`, `key-`; the line to print."""
+        ...
+
+    def logs(
+        self,
+        target: str,
+        namespace: str,
+        *,
+        node: str = "",
+        follow: bool = False,
+        since: str = "",
+        lines: int = -1,
+    ) -> AsyncIterator[tuple[str, str]]:
+        """Lines of a pod, or of all pods of `ds/NAME`, as (node, line)."""
+        ...
+
+    async def exec(
+        self,
+        target: str,
+        namespace: str,
+        argv: Sequence[str],
+        write: Callable[[bytes, bool], None],
+    ) -> int:
+        """Run a command on a node or in a pod; `write` takes (bytes, is_stderr); the exit status."""
+        ...
+
+    async def enroll(
+        self, hosts: Sequence[str], *, every: bool, accept: bool, progress: Progress
+    ) -> tuple[tuple[str, str], ...]:
+        """Pin host keys after a look at them: (host, what was done or is wrong)."""
+        ...
+
+    async def adopt(self, progress: Progress) -> Report:
+        """Rebuild a lost state from the hosts of the inventory."""
+        ...
+
+    async def purge(self, node: str, progress: Progress) -> Report:
+        """Take every trace of the fleet off a host."""
+        ...

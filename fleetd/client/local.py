@@ -1,0 +1,316 @@
+"""The client that does the work in this process: each method is one use case over one session.
+
+The inventory is read when a verb needs it and not before, so that a verb that only reads the state
+works without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO
+
+from fleetd.api import apply, delete, diffs, history, hosts, reading, running, streams
+from fleetd.api.fleet import Fleet, open_fleet
+from fleetd.api.nodes import Nodes
+from fleetd.api.rehearsal import Rehearsal
+from fleetd.api.reports import (
+    Cascade,
+    Change,
+    Progress,
+    Query,
+    Report,
+    Revision,
+    RunOptions,
+    Shape,
+)
+from fleetd.api.session import Session
+from fleetd.core.meta import Key
+from fleetd.core.node import Inventory, Ssh
+from fleetd.documents.inventory import read_inventory
+from fleetd.documents.load import Documents, load
+from fleetd.errors import NotFound
+from fleetd.host.requests import Exec, Logs
+from fleetd.ports import Clock, EventSink, HostKeys, Store, Streams, Transport
+
+
+@dataclass(slots=True)
+class Local:
+    """A fleetd in this process, over its adapters. `fresh_id` and `fresh_key` make what is new."""
+
+    store: Store
+    transport: Transport
+    streams: Streams
+    keys: HostKeys
+    clock: Clock
+    sink: EventSink
+    sources: tuple[str, ...]
+    who: str
+    stdin: BinaryIO
+    fresh_id: Callable[[], str]
+    fresh_key: Callable[[], bytes]
+    fleet: Fleet | None = None
+    jumps: dict[str, Ssh] = field(default_factory=dict)
+    """Filled from the inventory: how the transport finds a jump host by its name."""
+    read: Inventory | None = None
+
+    # -- looking -----------------------------------------------------------------------------
+
+    async def get(self, kind: str, query: Query) -> list[Shape]:
+        """Objects of a kind, as last seen; with `refresh`, as they are now."""
+        session = self._session(Rehearsal(self.store))
+        if query.refresh:
+            await session.reconciler(None, RunOptions(), _nobody).once(act=False)
+        return reading.get(session, kind, query)
+
+    async def describe(self, kind: str, query: Query) -> str:
+        """The text of `describe`."""
+        session = self._session(Rehearsal(self.store))
+        if query.refresh:
+            await session.reconciler(None, RunOptions(), _nobody).once(act=False)
+        return reading.describe(session, kind, query)
+
+    async def why(self, node: str, daemonset: tuple[str, str] | None) -> tuple[str, ...]:
+        """Look at the fleet now, and explain what each DaemonSet does on the node."""
+        session = self._session(Rehearsal(self.store))
+        wanted = Key(*daemonset) if daemonset else None
+        return await reading.why(session, node, wanted)
+
+    async def history(self, namespace: str, name: str) -> tuple[Revision, ...]:
+        """The known revisions, oldest first."""
+        return reading.revisions(self.store, Key(namespace, name))
+
+    # -- documents ---------------------------------------------------------------------------
+
+    async def validate(self, specs: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Check documents, and what they reference as far as the state knows it."""
+        documents = load(specs, self.stdin)
+        names = tuple(
+            f"{loaded.object.kind.lower()}/{loaded.object.metadata.name}"
+            for loaded in documents.objects
+        )
+        return names, _notes(documents)
+
+    async def diff(self, specs: Sequence[str]) -> tuple[Change, ...]:
+        """What apply would change in the state."""
+        session = self._session(Rehearsal(self.store))
+        changes, _ = self._take_in(session, load(specs, self.stdin), prune=False)
+        return changes
+
+    async def apply(
+        self, specs: Sequence[str], options: RunOptions, progress: Progress, *, prune: bool = False
+    ) -> Report:
+        """Take documents in as one transaction, then bring their DaemonSets about."""
+        documents = load(specs, self.stdin)
+        session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
+        running.check_sources(session, options)
+        changes, scope = self._take_in(session, documents, prune=prune)
+        progress("applied", {"changes": changes})
+        report = await running.run(session, scope, options, progress, changes)
+        return self._told(session, replace(report, notes=(*_notes(documents), *report.notes)))
+
+    async def delete(
+        self,
+        names: Sequence[tuple[str, str, str]],
+        specs: Sequence[str],
+        cascade: Cascade,
+        options: RunOptions,
+        progress: Progress,
+    ) -> Report:
+        """Delete objects; with `background`, their copies go from every host that answers."""
+        places = [(kind, Key(namespace, name)) for kind, namespace, name in names]
+        if specs:
+            loaded = load(specs, self.stdin).objects
+            places += [(entry.object.kind, entry.object.key) for entry in loaded]
+        session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
+        how: delete.Cascade = "background" if cascade == "background" else "orphan"
+        gone = delete.delete(session.store, places, cascade=how, now=self.clock.now(), who=self.who)
+        changes = tuple(Change(kind, *key, "deleted") for kind, key in gone)
+        progress("applied", {"changes": changes})
+        scope = frozenset(key for kind, key in gone if kind == "DaemonSet")
+        if how == "orphan" or not scope:
+            return Report(changes=changes)
+        return await running.run(session, scope, options, progress, changes)
+
+    # -- running -----------------------------------------------------------------------------
+
+    async def reconcile(self, options: RunOptions, progress: Progress) -> Report:
+        """Passes over everything until settled."""
+        session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
+        return self._told(session, await running.run(session, None, options, progress))
+
+    async def rollout_status(
+        self, namespace: str, name: str, options: RunOptions, progress: Progress
+    ) -> Report:
+        """Where a rollout stands; with `wait`, drive it on until it ends."""
+        key = Key(namespace, name)
+        if not options.wait:
+            session = self._session(Rehearsal(self.store))
+            return self._told(session, reading.standing(session.store, key))
+        return await self._roll(self._session(self.store), key, options, progress)
+
+    async def undo(
+        self, namespace: str, name: str, to: int, options: RunOptions, progress: Progress
+    ) -> Report:
+        """Bring an earlier revision back and roll it out."""
+        session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
+        history.undo(
+            session.store,
+            Key(namespace, name),
+            to,
+            new_uid=self.fresh_id,
+            now=self.clock.now(),
+            who=self.who,
+        )
+        return await self._roll(session, Key(namespace, name), options, progress)
+
+    async def restart(
+        self, namespace: str, name: str, options: RunOptions, progress: Progress
+    ) -> Report:
+        """Make a new revision of the same template and roll it out."""
+        session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
+        key = Key(namespace, name)
+        history.restart(session.store, key, now=self.clock.now(), who=self.who)
+        return await self._roll(session, key, options, progress)
+
+    async def _roll(
+        self, session: Session, key: Key, options: RunOptions, progress: Progress
+    ) -> Report:
+        reading.daemonset(session.store, key)
+        report = await running.run(session, frozenset((key,)), options, progress)
+        return self._told(session, report)
+
+    # -- nodes -------------------------------------------------------------------------------
+
+    async def cordon(self, node: str, *, on: bool) -> str:
+        """Set or take the cordon."""
+        return self._nodes().cordon(node, on=on)
+
+    async def hold(self, node: str, *, on: bool) -> str:
+        """Set or lift hands-off."""
+        return self._nodes().hold(node, on=on)
+
+    async def taint(self, node: str, changes: Sequence[str]) -> str:
+        """Change the overlay's taints."""
+        return self._nodes().taint(node, changes)
+
+    async def label(self, node: str, changes: Sequence[str]) -> str:
+        """Change the overlay's labels."""
+        return self._nodes().label(node, changes)
+
+    def _nodes(self) -> Nodes:
+        known = {host.name: host for host in self._inventory().hosts}
+        return Nodes(self.store, known, now=self.clock.now(), who=self.who)
+
+    # -- hosts -------------------------------------------------------------------------------
+
+    async def logs(
+        self,
+        target: str,
+        namespace: str,
+        *,
+        node: str = "",
+        follow: bool = False,
+        since: str = "",
+        lines: int = -1,
+    ) -> AsyncIterator[tuple[str, str]]:
+        """Lines of a pod, or of all pods of `ds/NAME`."""
+        session = self._session(Rehearsal(self.store))
+        copies = streams.copies_of(session, target, namespace, node)
+        told = streams.logs(
+            self.streams, copies, lambda copy: Logs(copy.units, since, lines, follow)
+        )
+        async for item in told:
+            yield item
+
+    async def exec(
+        self,
+        target: str,
+        namespace: str,
+        argv: Sequence[str],
+        write: Callable[[bytes, bool], None],
+    ) -> int:
+        """Run a command on a node, or in a pod where no node has that name."""
+        session = self._session(Rehearsal(self.store))
+        try:
+            (node,) = hosts.named(session, [target.removeprefix("node/")])
+        except NotFound:
+            (copy,) = streams.copies_of(session, target, namespace)
+            request = Exec(tuple(argv), copy.container, copy.runtime)
+            return await streams.run(self.streams, copy.node, request, write)
+        return await streams.run(self.streams, node, Exec(tuple(argv)), write)
+
+    async def enroll(
+        self, hosts_: Sequence[str], *, every: bool, accept: bool, progress: Progress
+    ) -> tuple[tuple[str, str], ...]:
+        """Look at host keys; pin them when accepted."""
+        session = self._session(Rehearsal(self.store))
+        wanted = hosts.named(session, hosts_, every=every)
+        return await hosts.enroll(self.keys, wanted, accept=accept, progress=progress)
+
+    async def adopt(self, progress: Progress) -> Report:
+        """Rebuild a lost state from the hosts of the inventory."""
+        return await hosts.adopt(self._session(self.store), progress)
+
+    async def purge(self, node: str, progress: Progress) -> Report:
+        """Take every trace of the fleet off a host."""
+        return await hosts.purge(self._session(self.store), node, progress)
+
+    # -- the session -------------------------------------------------------------------------
+
+    def _session(self, store: Store) -> Session:
+        fleet = self.fleet or open_fleet(store, self.fresh_id(), self.fresh_key())
+        return Session(
+            store=store,
+            transport=self.transport,
+            clock=self.clock,
+            sink=self.sink,
+            inventory=self._inventory(),
+            fleet=fleet,
+            who=self.who,
+        )
+
+    def _inventory(self) -> Inventory:
+        if self.read is None:
+            self.read = read_inventory(self.sources) if self.sources else Inventory((), ())
+            self.jumps.update((host.name, host.ssh) for host in self.read.hosts)
+        return self.read
+
+    def _take_in(
+        self, session: Session, documents: Documents, *, prune: bool
+    ) -> tuple[tuple[Change, ...], frozenset[Key]]:
+        """The object changes, and the DaemonSets that they concern."""
+        applied = apply.apply_objects(
+            session.store,
+            documents.objects,
+            new_uid=self.fresh_id,
+            now=self.clock.now(),
+            who=self.who,
+            prune=prune,
+        )
+        return diffs.changes(applied), diffs.concerned(session.store, applied)
+
+    def _told(self, session: Session, report: Report) -> Report:
+        """The report with the DaemonSets as they stand now."""
+        query = Query(namespace=None)
+        wanted = set(report.holders) | {entry.daemonset for entry in report.entries}
+        wanted |= {
+            f"{change.namespace}/{change.name}"
+            for change in report.changes
+            if change.kind == "DaemonSet"
+        }
+        shapes = [
+            shape
+            for shape in reading.get(session, "daemonsets", query)
+            if f"{shape['metadata']['namespace']}/{shape['metadata']['name']}" in wanted
+        ]
+        return replace(report, daemonsets=tuple(shapes))
+
+
+def _notes(documents: Documents) -> tuple[str, ...]:
+    notes = [str(note) for note in documents.notes]
+    return tuple([*notes, documents.summary()] if documents.summary() else notes)
+
+
+def _nobody(event: str, fields: object) -> None:
+    """Progress that nobody watches."""

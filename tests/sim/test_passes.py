@@ -1,0 +1,166 @@
+"""Whole runs over simulated hosts: what an operator sees, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from fleetd.core.records import NodeRecord
+from fleetd.testing import loop
+from fleetd.testing.fleet import LOST_AFTER, Fault
+from fleetd.testing.units import Behaviour
+from tests.sim.harness import Sim, agent, reasons
+
+
+def test_a_fleet_gets_one_copy_each() -> None:
+    async def story() -> None:
+        sim = Sim.of(7)
+        revision = sim.put(agent("v1"))
+        run = await sim.converge()
+        assert run.ended == "settled"
+        assert sim.revisions() == dict.fromkeys(sim.names, revision)
+        assert sim.rollout().state == "complete"
+
+    loop.run(story(), seed=1)
+
+
+def test_a_settled_fleet_is_left_alone() -> None:
+    async def story() -> None:
+        sim = Sim.of(3)
+        sim.put(agent("v1"))
+        await sim.converge()
+        calls = len(sim.fleet.calls)
+        run = await sim.converge()
+        assert run.ended == "settled"
+        assert run.steps == ()
+        assert len(sim.fleet.calls) - calls == len(sim.names)
+
+    loop.run(story(), seed=2)
+
+
+def test_a_rollout_touches_no_more_than_the_budget_at_once() -> None:
+    async def story() -> None:
+        sim = Sim.of(6)
+        strategy = {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 2}}}
+        sim.put(agent("v1", **strategy))
+        await sim.converge()
+        second = sim.put(agent("v2", **strategy))
+        run = await sim.converge()
+        assert run.ended == "settled"
+        assert set(sim.revisions().values()) == {second}
+        assert sim.rollout().finished == 6
+
+    loop.run(story(), seed=3)
+
+
+def test_a_broken_update_stops_within_its_budget_and_says_why() -> None:
+    async def story() -> None:
+        sim = Sim.of(6, faults={"--is=bad": Behaviour(dies_after_s=3)})
+        strategy = {
+            "updateStrategy": {"rollingUpdate": {"maxUnavailable": 2}},
+            "annotations": {"fleetd/progress-deadline-seconds": "60"},
+        }
+        first = sim.put(agent("v1", **strategy))
+        await sim.converge()
+        bad = sim.put(agent("bad", **strategy))
+        run = await sim.converge()
+        assert run.ended == "settled"
+        assert sim.rollout().state == "failed"
+        assert sorted(sim.revisions().values()) == sorted([first] * 4 + [bad] * 2)
+        assert "h01" in sim.rollout().reason
+
+    loop.run(story(), seed=4)
+
+
+def test_a_silent_host_is_left_out_of_the_rollout_and_brought_up_to_date_when_back() -> None:
+    async def story() -> None:
+        sim = Sim.of(6)
+        sim.put(agent("v1"))
+        await sim.converge()
+        sim.fleet.fault("h03", Fault(unreachable=True))
+        second = sim.put(agent("v2"))
+        run = await sim.converge()
+        assert run.ended == "settled"
+        assert [name for name, revision in sim.revisions().items() if revision != second] == ["h03"]
+        sim.fleet.heal()
+        await sim.converge()
+        assert set(sim.revisions().values()) == {second}
+
+    loop.run(story(), seed=5)
+
+
+def test_a_host_that_leaves_is_cleaned_and_forgotten() -> None:
+    async def story() -> None:
+        sim = Sim.of(3)
+        sim.put(agent("v1"))
+        await sim.converge()
+        sim.names.remove("h02")
+        run = await sim.converge()
+        assert run.ended == "settled"
+        assert sim.fleet.hosts["h02"].ledger == {}
+        assert sim.fleet.hosts["h02"].owner is None
+        assert [row.name for row in sim.store.read(NodeRecord)] == ["h01", "h03"]
+
+    loop.run(story(), seed=6)
+
+
+def test_an_emptied_inventory_removes_nothing() -> None:
+    async def story() -> None:
+        sim = Sim.of(5)
+        first = sim.put(agent("v1"))
+        await sim.converge()
+        names, sim.names = sim.names, []
+        run = await sim.converge()
+        assert sim.revisions() == dict.fromkeys(names, first)
+        assert reasons(run.last.plan.decisions) == dict.fromkeys(names, "RemovalNeedsConfirmation")
+        await sim.converge(confirm_removals=5)
+        assert sim.revisions() == {}
+
+    loop.run(story(), seed=7)
+
+
+def test_a_renamed_host_keeps_its_copy() -> None:
+    async def story() -> None:
+        sim = Sim.of(3)
+        sim.put(agent("v1"))
+        await sim.converge()
+        host = sim.fleet.add("h99")
+        old = sim.fleet.hosts.pop("h02")
+        for name in ("machine_id", "owner", "ledger", "files", "units"):
+            setattr(host, name, getattr(old, name))
+        sim.names = ["h01", "h03", "h99"]
+        run = await sim.converge()
+        assert run.steps == ()
+        assert [row.name for row in sim.store.read(NodeRecord)] == ["h01", "h03", "h99"]
+
+    loop.run(story(), seed=8)
+
+
+def test_one_machine_under_two_names_is_refused_under_both() -> None:
+    async def story() -> None:
+        sim = Sim.of(3)
+        sim.fleet.hosts["h03"].machine_id = sim.fleet.hosts["h02"].machine_id
+        sim.put(agent("v1"))
+        run = await sim.converge()
+        assert list(sim.revisions()) == ["h01"]
+        assert {name for name, note in run.last.notes if "one machine" in note} == {"h02", "h03"}
+
+    loop.run(story(), seed=9)
+
+
+def test_a_lost_reply_is_looked_into_and_not_repeated_blindly() -> None:
+    async def story() -> None:
+        sim = Sim.of(1)
+        revision = sim.put(agent("v1"))
+
+        def cut(event: str, fields: Mapping[str, Any]) -> None:
+            if event == "image_ready":
+                sim.fleet.fault("h01", replace(LOST_AFTER, times=1))
+
+        run = await sim.converge(progress=cut)
+        assert [step.outcome for step in run.steps] == ["lost"]
+        assert run.ended == "settled"
+        assert sim.revisions() == {"h01": revision}
+
+    loop.run(story(), seed=10)
