@@ -53,7 +53,7 @@ class SqliteStore:
         self._reader = _Reader(path) if readonly else None
         self._writer = None if readonly else _open_writer(path)
 
-    def read(self, kind: type[R], **where: Any) -> tuple[R, ...]:
+    def read(self, kind: type[R], /, **where: Any) -> tuple[R, ...]:
         rows: Rows[R] = ROWS[kind]
         statement, values = rows.read(where)
         if self._reader:

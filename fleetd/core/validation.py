@@ -28,7 +28,9 @@ MAX_ANNOTATION_BYTES = 256 << 10
 PROGRESS_DEADLINE = "fleetd/progress-deadline-seconds"
 MAX_UNREACHABLE = "fleetd/max-unreachable"
 UNREACHABLE = "fleetd/unreachable"
-ANNOTATIONS = (MAX_UNREACHABLE, PROGRESS_DEADLINE, UNREACHABLE)
+SET = "fleetd/set"
+"""Names the set of an object, for `apply --prune`."""
+ANNOTATIONS = (MAX_UNREACHABLE, PROGRESS_DEADLINE, SET, UNREACHABLE)
 _WHOLE = re.compile(r"[0-9]{1,9}\Z")
 
 

@@ -22,7 +22,7 @@ class FakeStore:
         self._version = 0
         self._rows: dict[tuple[type[Record], Identity], Record] = {}
 
-    def read(self, kind: type[R], **where: Any) -> tuple[R, ...]:
+    def read(self, kind: type[R], /, **where: Any) -> tuple[R, ...]:
         _check(kind, where)
         found = [
             (identity, record)

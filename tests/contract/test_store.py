@@ -14,6 +14,7 @@ from fleetd.core.records import (
     EventRecord,
     InstanceRecord,
     NodeRecord,
+    ObjectRecord,
     Record,
     RolloutRecord,
     RolloutState,
@@ -91,6 +92,14 @@ def test_reading_selects_by_values_and_orders_by_identity(store: Store) -> None:
         "n2",
     ]
     assert store.read(InstanceRecord, name="nobody") == ()
+
+
+def test_a_column_may_be_called_kind(store: Store) -> None:
+    record = ObjectRecord("Secret", "default", "a", "u", 1, 1, "{}", "{}", 1.0)
+    store.commit([Put(record), Put(replace(record, kind="ConfigMap"))])
+    assert store.read(ObjectRecord, kind="Secret") == (record,)
+    store.commit([Drop(ObjectRecord, kind="Secret")])
+    assert [row.kind for row in store.read(ObjectRecord)] == ["ConfigMap"]
 
 
 def test_reading_selects_by_an_enum(store: Store) -> None:

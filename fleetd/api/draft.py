@@ -1,0 +1,124 @@
+"""One transaction in the making: the objects as they will be, and what else is to be written.
+
+Every verb that changes objects alters a draft, checks it, and commits it; until then nothing is
+written, and a draft that changed nothing writes nothing. A commit also holds what follows from the
+change: revisions (see `history`), resource versions, an audit row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from fleetd.core.daemonset import ConfigMap, DaemonSet, Secret
+from fleetd.core.meta import Key
+from fleetd.core.records import AuditRecord, ObjectRecord
+from fleetd.core.references import references
+from fleetd.errors import NotFound
+from fleetd.ports import Change, Drop, Put, Store
+
+Place = tuple[str, Key]
+"""Kind and key: what names an object."""
+
+
+class Draft:
+    """The objects of a state with changes that are not written yet."""
+
+    def __init__(self, store: Store, *, now: float, who: str) -> None:
+        """Read all objects; `who` asks, at `now`."""
+        self.store = store
+        self.now = now
+        self.who = who
+        self.changes: list[Change] = []
+        self._before = {
+            (row.kind, Key(row.namespace, row.name)): row for row in store.read(ObjectRecord)
+        }
+        self._after = dict(self._before)
+
+    def find(self, kind: str, key: Key) -> ObjectRecord | None:
+        """An object as it will be; None where there will be none."""
+        return self._after.get((kind, key))
+
+    def get(self, kind: str, key: Key) -> ObjectRecord:
+        """An object that has to be there; raises NotFound."""
+        record = self.find(kind, key)
+        if record is None:
+            raise NotFound(f"{kind} {key} is not known; `fleetd get ds -A` lists all")
+        return record
+
+    def put(self, record: ObjectRecord) -> None:
+        """Create or replace an object."""
+        self._after[record.kind, Key(record.namespace, record.name)] = record
+
+    def drop(self, kind: str, key: Key) -> None:
+        """Take an object away."""
+        del self._after[kind, key]
+
+    def records(self) -> Iterator[tuple[Place, ObjectRecord]]:
+        """All objects as they will be, by kind, namespace and name."""
+        yield from sorted(self._after.items())
+
+    def touched(self) -> frozenset[Place]:
+        """What is created, changed or taken away."""
+        places = self._before.keys() | self._after.keys()
+        return frozenset(
+            place for place in places if self._before.get(place) != self._after.get(place)
+        )
+
+    def affected(self) -> tuple[DaemonSet, ...]:
+        """The DaemonSets that are touched, or that refer to something that is."""
+        touched = self.touched()
+        found = []
+        for (kind, key), record in self.records():
+            if kind == "DaemonSet":
+                daemonset = daemonset_of(record)
+                used = {(ref.kind, Key(key.namespace, ref.name)) for ref in references(daemonset)}
+                if (kind, key) in touched or used & touched:
+                    found.append(daemonset)
+        return tuple(found)
+
+    def commit(self, verb: str, subject: str, detail: str = "") -> None:
+        """Write everything as one transaction, with an audit row; nothing when nothing changed."""
+        touched = sorted(self.touched())
+        if not touched and not self.changes:
+            return
+        version = self.store.next_version()
+        changes: list[Change] = []
+        for kind, key in touched:
+            record = self.find(kind, key)
+            if record is None:
+                changes.append(
+                    Drop(ObjectRecord, kind=kind, namespace=key.namespace, name=key.name)
+                )
+            else:
+                changes.append(Put(replace(record, resource_version=version)))
+        audit = Put(AuditRecord(self.now, self.who, verb, subject, detail))
+        self.store.commit([*changes, *self.changes, audit])
+
+
+def document_of(record: ObjectRecord) -> dict[str, Any]:
+    """The document of an object, as new plain data."""
+    document: dict[str, Any] = json.loads(record.document_json)
+    return document
+
+
+def daemonset_of(record: ObjectRecord) -> DaemonSet:
+    """A stored DaemonSet."""
+    return DaemonSet.model_validate(document_of(record))
+
+
+def config_map_of(record: ObjectRecord) -> ConfigMap:
+    """A stored ConfigMap."""
+    return ConfigMap.model_validate(document_of(record))
+
+
+def secret_of(record: ObjectRecord) -> Secret:
+    """A stored Secret."""
+    return Secret.model_validate(document_of(record))
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """The text form of documents in the state."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from fleetd.api.nodes import Nodes
+from fleetd.core.node import Host, Inventory, Node, Ssh, Taint
+from fleetd.core.records import AuditRecord, NodeRecord
+from fleetd.engine.nodes import nodes_of
+from fleetd.errors import InvalidInput, NotFound
+from fleetd.ports import Put
+from fleetd.testing.store import FakeStore
+
+HOST = Host(
+    "n1",
+    Ssh("10.0.0.1"),
+    {"site": "fra1", "rack": "7"},
+    (Taint("gpu", "yes", "NoSchedule"), Taint("gpu", "yes", "NoExecute")),
+)
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+def nodes(store: FakeStore) -> Nodes:
+    return Nodes(store, {"n1": HOST}, now=5.0, who="ann")
+
+
+def seen(store: FakeStore) -> Node:
+    """The node as the engine sees it."""
+    (node,) = nodes_of(Inventory((HOST,), ()), store.read(NodeRecord))
+    return node
+
+
+def taints(store: FakeStore) -> list[str]:
+    return [str(taint) for taint in seen(store).taints]
+
+
+def test_cordon_and_uncordon(store: FakeStore, nodes: Nodes) -> None:
+    assert nodes.cordon("n1", on=True) == "node/n1 cordoned"
+    assert nodes.cordon("n1", on=True) == "node/n1 already cordoned"
+    assert "node.kubernetes.io/unschedulable:NoSchedule" in taints(store)
+    assert nodes.cordon("n1", on=False) == "node/n1 uncordoned"
+    assert taints(store) == ["gpu=yes:NoExecute", "gpu=yes:NoSchedule"]
+    assert [row.verb for row in store.read(AuditRecord)] == ["cordon", "uncordon"]
+
+
+def test_hold_and_unhold(store: FakeStore, nodes: Nodes) -> None:
+    assert nodes.hold("n1", on=True) == "node/n1 held"
+    assert seen(store).held
+    assert nodes.hold("n1", on=False) == "node/n1 unheld"
+    assert nodes.hold("n1", on=False) == "node/n1 already unheld"
+    assert not seen(store).held
+
+
+def test_what_is_known_of_a_node_stays(store: FakeStore, nodes: Nodes) -> None:
+    store.commit([Put(NodeRecord("n1", machine_id="m", held=True))])
+    nodes.cordon("n1", on=True)
+    assert store.read(NodeRecord) == (NodeRecord("n1", machine_id="m", held=True, cordoned=True),)
+
+
+def test_a_node_that_left_can_still_be_spoken_of(store: FakeStore, nodes: Nodes) -> None:
+    store.commit([Put(NodeRecord("gone", left=1.0))])
+    assert nodes.hold("gone", on=True) == "node/gone held"
+    assert nodes.label("gone", ["a=b", "c-"]) == "node/gone labeled"
+    with pytest.raises(NotFound, match="node nobody is not in the inventory"):
+        nodes.hold("nobody", on=True)
+
+
+LABELS: list[tuple[str, Sequence[str], dict[str, str]]] = [
+    ("adds", ["role=web"], {"site": "fra1", "rack": "7", "role": "web"}),
+    ("replaces", ["site=ber2"], {"site": "ber2", "rack": "7"}),
+    ("empty_value", ["site="], {"site": "", "rack": "7"}),
+    ("hides", ["site-"], {"rack": "7"}),
+    ("sets_again", ["site-", "site=x"], {"site": "x", "rack": "7"}),
+    ("adds_and_takes", ["role=web", "role-"], {"site": "fra1", "rack": "7"}),
+    ("prefixed", ["example.com/a=b"], {"site": "fra1", "rack": "7", "example.com/a": "b"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"), [pytest.param(*row[1:], id=row[0]) for row in LABELS]
+)
+def test_label(
+    store: FakeStore, nodes: Nodes, changes: Sequence[str], expected: dict[str, str]
+) -> None:
+    for change in changes:
+        nodes.label("n1", [change])
+    assert seen(store).labels == expected
+
+
+def test_taking_a_label_that_is_not_there_changes_nothing(store: FakeStore, nodes: Nodes) -> None:
+    assert nodes.label("n1", ["nobody-"]) == "node/n1 not labeled"
+    assert store.read(NodeRecord) == ()
+    assert nodes.label("n1", ["site-", "x=1"]) == "node/n1 labeled"
+    (record,) = store.read(NodeRecord)
+    assert json.loads(record.labels_json) == {"site": None, "x": "1"}
+    (audit,) = store.read(AuditRecord)
+    assert (audit.verb, audit.subject, audit.detail) == ("label", "Node n1", "site- x=1")
+
+
+TAINTS: list[tuple[str, Sequence[str], list[str]]] = [
+    ("adds", ["a=b:NoSchedule"], ["a=b:NoSchedule", "gpu=yes:NoExecute", "gpu=yes:NoSchedule"]),
+    ("no_value", ["a:NoExecute"], ["a:NoExecute", "gpu=yes:NoExecute", "gpu=yes:NoSchedule"]),
+    ("replaces_value", ["gpu=no:NoExecute"], ["gpu=no:NoExecute", "gpu=yes:NoSchedule"]),
+    ("hides_one_effect", ["gpu:NoExecute-"], ["gpu=yes:NoSchedule"]),
+    ("hides_all_effects", ["gpu-"], []),
+    ("sets_again", ["gpu-", "gpu=a:NoExecute"], ["gpu=a:NoExecute"]),
+    ("adds_and_takes", ["a:NoExecute", "a-"], ["gpu=yes:NoExecute", "gpu=yes:NoSchedule"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"), [pytest.param(*row[1:], id=row[0]) for row in TAINTS]
+)
+def test_taint(store: FakeStore, nodes: Nodes, changes: Sequence[str], expected: list[str]) -> None:
+    for change in changes:
+        done = "untainted" if change.endswith("-") else "tainted"
+        assert nodes.taint("n1", [change]) == f"node/n1 {done}"
+    assert taints(store) == expected
+
+
+@pytest.mark.parametrize("change", ["nobody-", "gpu:PreferNoSchedule-"])
+def test_taking_a_taint_that_is_not_there(store: FakeStore, nodes: Nodes, change: str) -> None:
+    with pytest.raises(NotFound, match="node n1 has no taint"):
+        nodes.taint("n1", ["a=b:NoSchedule", change])
+    assert store.read(NodeRecord) == ()
+
+
+def test_a_hidden_taint_cannot_be_taken_again(nodes: Nodes) -> None:
+    nodes.taint("n1", ["gpu-"])
+    with pytest.raises(NotFound):
+        nodes.taint("n1", ["gpu-"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "change", "message"),
+    [
+        ("label", "role", "write KEY=VALUE or KEY-"),
+        ("label", "=x", "the key of a label"),
+        ("label", "a b=x", "the key of a label"),
+        ("label", "a=b c", "the value of a label"),
+        ("label", "-", "the key of a label"),
+        ("taint", "a=b", "write KEY=VALUE:EFFECT"),
+        ("taint", "a=b:Never", "the effect is one of NoSchedule"),
+        ("taint", "a:Never-", "the effect is one of NoSchedule"),
+        ("taint", "a=b c:NoSchedule", "the value of a taint"),
+        ("taint", ":NoSchedule", "the key of a taint"),
+    ],
+)
+def test_changes_of_another_form(
+    store: FakeStore, nodes: Nodes, verb: str, change: str, message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        getattr(nodes, verb)(
+            "n1", ["good=yes:NoSchedule" if verb == "taint" else "good=yes", change]
+        )
+    assert store.read(NodeRecord) == ()
