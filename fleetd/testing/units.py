@@ -7,7 +7,7 @@ fleetd's units do (P 60-62): a crash loop never reaches `failed`.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fleetd.core.facts import UnitState
 
@@ -47,7 +47,7 @@ class SimUnit:
     stamp: str = ""
     _starts: int = 0
     _restarts: int = 0
-    _invocations: dict[int, str] = field(default_factory=dict)
+    _invocation_of: tuple[tuple[int, int], str] = ((0, 0), "")
 
     def start(self, now: float) -> None:
         """Start or restart it, as an administrator does: NRestarts begins at 0 (P 61)."""
@@ -129,10 +129,11 @@ class SimUnit:
         return int(cycle), since if into < lives else None
 
     def _invocation(self, cycle: int) -> str:
-        if cycle not in self._invocations:
+        start = (self._starts, cycle)
+        if self._invocation_of[0] != start:
             text = f"{self.host} {self.name} {self._starts} {cycle}"
-            self._invocations = {cycle: hashlib.sha256(text.encode()).hexdigest()[:32]}
-        return self._invocations[cycle]
+            self._invocation_of = (start, hashlib.sha256(text.encode()).hexdigest()[:32])
+        return self._invocation_of[1]
 
 
 def _word(alive: bool, looping: bool, failed: bool, words: tuple[str, str, str, str]) -> str:  # noqa: FBT001
