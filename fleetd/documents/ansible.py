@@ -60,7 +60,7 @@ def translate(data: dict[str, Plain]) -> dict[str, Plain]:
             shared = groups[group].get("vars")
             merged.update(shared if isinstance(shared, dict) else {})
         merged.update(own if isinstance(own, dict) else {})
-        translated[host] = _host(host, merged, inherited)
+        translated[host] = _host(merged, inherited)
     return {"hosts": translated}
 
 
@@ -98,7 +98,7 @@ def _below(groups: dict[str, dict[str, Plain]], name: str) -> Iterator[str]:
             waiting.extend(_names(groups[group], "children"))
 
 
-def _host(name: str, variables: dict[str, Plain], groups: list[str]) -> dict[str, Plain]:
+def _host(variables: dict[str, Plain], groups: list[str]) -> dict[str, Plain]:
     address = _first(variables, _ADDRESS)
     ssh = {field: _first(variables, names) for field, names in _SSH.items()}
     if isinstance(ssh["port"], str) and ssh["port"].isdecimal():
@@ -106,7 +106,7 @@ def _host(name: str, variables: dict[str, Plain], groups: list[str]) -> dict[str
     labels = {_label(group): "true" for group in groups if group not in _BUILT_IN}
     own = variables.get("fleetd_labels") or {}
     return {
-        "address": name if address is None else address,
+        **({} if address is None else {"address": address}),
         "ssh": {field: value for field, value in ssh.items() if value is not None},
         "labels": {**labels, **own} if isinstance(own, dict) else own,
         "taints": variables.get("fleetd_taints") or [],

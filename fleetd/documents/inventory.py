@@ -255,7 +255,7 @@ class _Form:
             if wrong := names.dns_subdomain(one):
                 self.found.error(path, f"the name {one!r} {wrong}")
                 break
-        for address in addresses:
+        for address in addresses if "address" in entry else ():
             if wrong := names.address(address):
                 self.found.error(f"{path}.address", f"{address!r} {wrong}")
                 break
@@ -322,9 +322,11 @@ class _Form:
             return taint_from_text(written)
         if not isinstance(written, dict):
             return None, "must be written key=value:effect, or as {key: , value: , effect: }"
-        for name in written.keys() - SECTIONS["Taint"].keys():
+        if unknown := sorted(written.keys() - SECTIONS["Taint"].keys()):
             known = ", ".join(SECTIONS["Taint"])
-            self.found.error(child(path, name), f"unknown field {name!r}", f"known: {known}")
+            for name in unknown:
+                self.found.error(child(path, name), f"unknown field {name!r}", f"known: {known}")
+            return None, ""
         parts = {name: written.get(name) or "" for name in ("key", "value", "effect")}
         for name, part in parts.items():
             if not isinstance(part, str):
