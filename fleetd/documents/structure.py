@@ -161,7 +161,9 @@ class Structure:
         shown = ""
         if isinstance(value, bool | int | float):
             written = self._texts.get(self._prefix + path, json.dumps(value))
-            shown = f" {written}"
+            if self._root == "Secret":  # its values are never told, not even wrong ones
+                written = "..."
+            shown = "" if self._root == "Secret" else f" {written}"
             hint = f'write "{written}" in quotes' if wanted == "a string" else ""
         elif isinstance(value, str) and wanted in {"a number", "true or false"}:
             hint = (

@@ -297,6 +297,14 @@ def test_string_data_is_folded_into_data() -> None:
     assert "eA==" not in repr(loaded)
 
 
+@pytest.mark.parametrize("field", ["data", "stringData"])
+def test_a_wrong_value_of_a_secret_is_not_told(field: str) -> None:
+    text = f"apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n{field}: {{pin: 4711}}\n"
+    (problem,) = problems_of(text)
+    assert f"{field}.pin: must be a string" in problem
+    assert "4711" not in problem
+
+
 def test_config_maps_and_namespaces() -> None:
     (loaded,) = load_text(
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n---\n"
