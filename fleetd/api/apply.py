@@ -126,11 +126,7 @@ def _admit(
 
 
 def _merged(old: ObjectRecord, new: Mapping[str, Any]) -> dict[str, Any]:
-    last, live = json.loads(old.last_applied_json), document_of(old)
-    if live.get("apiVersion") != new.get("apiVersion"):
-        # Containers became a unit of systemd, or the other way: there is nothing to merge with.
-        live["spec"]["template"].pop("spec")
-    merged = merge(last, live, new)
+    merged = merge(json.loads(old.last_applied_json), document_of(old), new)
     assert isinstance(merged, dict)
     return merged
 

@@ -16,14 +16,20 @@ from fleetd.api.delete import Cascade, delete
 from fleetd.core.meta import Key
 from fleetd.core.records import AuditRecord, ObjectRecord, RevisionRecord
 from fleetd.documents.load import load
+from fleetd.ports import Store
 from fleetd.testing.store import FakeStore
 
 
 @dataclass
 class Desk:
-    store: FakeStore = field(default_factory=FakeStore)
+    store: Store = field(default_factory=FakeStore)
     uids: Any = field(default_factory=lambda: count(1))
     now: float = 1700000000.0
+
+    @property
+    def commits(self) -> int:
+        assert isinstance(self.store, FakeStore)
+        return self.store.commits
 
     def uid(self) -> str:
         return f"uid-{next(self.uids)}"

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from fleetd.api.rehearsal import Rehearsal
 from fleetd.core.meta import Key
 from fleetd.core.records import ObjectRecord, RemovalRecord, RevisionRecord, SecretValue
 from fleetd.errors import InvalidInput
@@ -28,9 +29,9 @@ def test_a_new_object_is_created_with_uid_generation_version_and_revision(desk: 
 def test_an_unchanged_file_writes_nothing(desk: Desk) -> None:
     files = (config(a="1"), secret(key="s"), daemonset(more=env_from("ConfigMap", "conf", "a")))
     desk.apply(*files)
-    commits = desk.store.commits
+    commits = desk.commits
     assert set(desk.apply(*files).values()) == {"unchanged"}
-    assert desk.store.commits == commits
+    assert desk.commits == commits
 
 
 def test_a_default_spelled_out_is_no_change_but_is_remembered(desk: Desk) -> None:
@@ -239,6 +240,16 @@ def test_an_object_that_is_made_again_is_no_longer_to_be_removed(desk: Desk) -> 
     desk.apply(daemonset())
     assert desk.store.read(RemovalRecord) == ()
     assert desk.record().uid == "uid-2"
+
+
+def test_a_rehearsed_apply_tells_the_same_and_writes_nothing(desk: Desk) -> None:
+    desk.apply(daemonset())
+    commits = desk.commits
+    rehearsed = Desk(Rehearsal(desk.store)).changes(daemonset(image="web:2"), daemonset("new"))
+    assert [change.outcome for change in rehearsed] == ["configured", "created"]
+    assert rehearsed[0].new is not None
+    assert "web:2" in rehearsed[0].new.document_json
+    assert (desk.commits, desk.numbers()) == (commits, [1])
 
 
 def test_all_changes_come_with_the_objects_before_and_after(desk: Desk) -> None:

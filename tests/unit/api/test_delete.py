@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from fleetd.api.delete import delete
+from fleetd.core.meta import Key
 from fleetd.core.records import (
+    ObjectRecord,
     RemovalRecord,
     RevisionRecord,
     RolloutRecord,
@@ -64,11 +67,9 @@ def test_what_is_referenced_is_not_deleted(desk: Desk, kind: str) -> None:
 def test_a_name_in_another_namespace_is_another_object(desk: Desk) -> None:
     elsewhere = config("x", a="1").replace("{name: x}", "{name: x, namespace: other}")
     desk.apply(elsewhere, config("x", a="1"), daemonset(more=env_from("ConfigMap", "x", "a")))
-    desk.apply(daemonset())
-    desk.delete("ConfigMap/x")
-    assert [row.namespace for row in desk.store.read(type(desk.record()), kind="ConfigMap")] == [
-        "other"
-    ]
+    place = ("ConfigMap", Key("other", "x"))
+    assert delete(desk.store, [place], cascade="background", now=1.0, who="ann") == (place,)
+    assert [row.namespace for row in desk.store.read(ObjectRecord, kind="ConfigMap")] == ["default"]
 
 
 def test_a_delete_may_be_repeated_but_not_of_nothing(desk: Desk) -> None:
