@@ -1,0 +1,35 @@
+"""The command `fleetd`, also as `python -m fleetd`.
+
+The composition root is imported when a verb asks for its client, so that `--help` and `version` are
+there at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractAsyncContextManager
+
+from fleetd.cli.main import main as run
+from fleetd.cli.settings import Settings
+from fleetd.client import Client
+
+
+def main() -> int:
+    """Run the command line of this process; the exit code."""
+    return run(_open_client, _demo)
+
+
+def _open_client(settings: Settings, *, mutating: bool) -> AbstractAsyncContextManager[Client]:
+    from fleetd import app
+
+    return app.open_client(settings, mutating=mutating)
+
+
+def _demo() -> int:
+    from fleetd import app
+
+    return app.demo()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The verbs that only look: get, describe, why, logs. They take no lock and write nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import click
+
+from fleetd.cli.kinds import Kind, one_target, targets
+from fleetd.cli.output import FORMATS, Format, hide_values, print_objects
+from fleetd.cli.text import line, write
+from fleetd.cli.verbs import Invocation, namespace_option, verb
+from fleetd.client import Client, Query, Shape
+from fleetd.errors import NotFound
+
+all_namespaces = click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces.")
+refresh_option = click.option(
+    "--refresh", is_flag=True, help="Look at the hosts now, in place of the last look's answer."
+)
+
+
+@verb("get", "fleetd get ds -A", "fleetd get pods -o wide --refresh", "fleetd get ds/ne -o yaml")
+@click.argument("what", nargs=-1, required=True, metavar="KIND [NAME]...")
+@namespace_option
+@all_namespaces
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(FORMATS),
+    default="table",
+    help="How to print them; wide is a table with more columns.",
+)
+@refresh_option
+@click.option("--show-secrets", is_flag=True, help="Print the values of Secrets.")
+@click.pass_obj
+def get(
+    invocation: Invocation,
+    what: Sequence[str],
+    namespace: str,
+    *,
+    all_namespaces: bool,
+    form: str,
+    refresh: bool,
+    show_secrets: bool,
+) -> None:
+    """Print objects: ds, pods, nodes, events, revisions, configmaps, secrets.
+
+    Several kinds are written with commas: ds,pods. Both KIND NAME and KIND/NAME are taken.
+    """
+    wanted = targets(what)
+    where = None if all_namespaces else namespace
+
+    async def fetch(client: Client) -> list[tuple[Kind, list[Shape]]]:
+        found: dict[str, tuple[Kind, list[Shape]]] = {}
+        for kind, name in wanted:
+            shapes = await client.get(kind.plural, Query(where, name, refresh))
+            if name and not shapes:
+                raise NotFound(f'{kind.prefix} "{name}" not found')
+            found.setdefault(kind.plural, (kind, []))[1].extend(shapes)
+        return list(found.values())
+
+    found = invocation.ask(fetch)
+    if not show_secrets:
+        found = [(k, [hide_values(s) for s in i] if k.plural == "secrets" else i) for k, i in found]
+    single = len(wanted) == 1 and wanted[0][1] != "" and sum(len(i) for _, i in found) == 1
+    print_objects(found, cast("Format", form), where, single=single)
+
+
+@verb("describe", "fleetd describe ds node-exporter", "fleetd describe node web-01")
+@click.argument("what", nargs=-1, required=True, metavar="KIND NAME...")
+@namespace_option
+@all_namespaces
+@refresh_option
+@click.pass_obj
+def describe(
+    invocation: Invocation,
+    what: Sequence[str],
+    namespace: str,
+    *,
+    all_namespaces: bool,
+    refresh: bool,
+) -> None:
+    """Tell everything about a DaemonSet, node or pod, with its events."""
+    where = None if all_namespaces else namespace
+
+    async def fetch(client: Client) -> list[str]:
+        return [
+            await client.describe(kind.plural, Query(where, name, refresh))
+            for kind, name in targets(what, {"daemonsets", "nodes", "pods"})
+        ]
+
+    write("\n\n".join(text.rstrip("\n") for text in invocation.ask(fetch)))
+
+
+@verb("why", "fleetd why web-03", "fleetd why web-03 monitoring/node-exporter")
+@click.argument("node")
+@click.argument("daemonset", required=False, metavar="[DS]")
+@namespace_option
+@click.pass_obj
+def why(invocation: Invocation, node: str, daemonset: str | None, namespace: str) -> None:
+    """Explain what runs on a node and what does not, and for which reason.
+
+    It names the taint or the term that keeps a DaemonSet away, or what an update waits for.
+    """
+    name = one_target([node], "nodes")
+    which = _daemonset(daemonset, namespace) if daemonset else None
+    for text in invocation.ask(lambda client: client.why(name, which)):
+        write(text)
+
+
+def _daemonset(text: str, namespace: str) -> tuple[str, str]:
+    """Read `NAME`, `ds/NAME` or, as reports print it, `NAMESPACE/NAME`."""
+    before, slash, name = text.partition("/")
+    if slash and before not in {"ds", "daemonset", "daemonsets", "daemonset.apps"}:
+        return before, name
+    return namespace, name if slash else text
+
+
+@verb("logs", "fleetd logs ds/node-exporter --since 10m", "fleetd logs ne-web-03 -f")
+@click.argument("target", metavar="ds/NAME|POD")
+@namespace_option
+@click.option("--node", default="", metavar="NODE", help="Only the copy on this node.")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing as lines arrive.")
+@click.option("--since", default="", metavar="TIME", help="Not older than this: 5s, 2m, 3h.")
+@click.option("--tail", "lines", type=int, default=-1, metavar="N", help="The last N lines only.")
+@click.pass_obj
+def logs(
+    invocation: Invocation,
+    target: str,
+    namespace: str,
+    *,
+    node: str,
+    follow: bool,
+    since: str,
+    lines: int,
+) -> None:
+    """Print what an agent wrote; for ds/NAME each line says on which node."""
+    kind, _, name = target.rpartition("/")
+    of_all = bool(kind) and targets([target], {"daemonsets", "pods"})[0][0].plural == "daemonsets"
+
+    async def copy(client: Client) -> None:
+        stream = client.logs(
+            f"ds/{name}" if of_all else name,
+            namespace,
+            node=node,
+            follow=follow,
+            since=since,
+            lines=lines,
+        )
+        async for host, text in stream:
+            write(line(f"{host}: {text}" if of_all else text))
+
+    invocation.ask(copy)

@@ -1,0 +1,221 @@
+"""What all verbs share: how one is declared, how it gets its settings, how it asks the client.
+
+Every verb takes the global options too, after its name as before it, as kubectl does. A verb
+returns its exit code (None is 0) and raises `FleetdError`; `main` turns both into the process's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import click
+
+from fleetd.cli.progress import reporting
+from fleetd.cli.report import Form, print_report
+from fleetd.cli.settings import Flags, Settings, read_settings
+from fleetd.cli.times import Duration
+from fleetd.client import Client, Progress, Report, RunOptions
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class OpenClient(Protocol):
+    """Makes the client of one run; `mutating` runs take the lock of the state."""
+
+    def __call__(
+        self, settings: Settings, *, mutating: bool
+    ) -> AbstractAsyncContextManager[Client]:
+        """Open it; leaving the context releases all that it holds."""
+        ...
+
+
+@dataclass(slots=True)
+class Invocation:
+    """One call of `fleetd`: what its global options said, and the way to the client."""
+
+    open_client: OpenClient
+    run_demo: Callable[[], int]
+    flags: Flags = field(default_factory=Flags)
+    mutating: bool = False
+
+    def settings(self) -> Settings:
+        """The settings of this call; raises InvalidInput."""
+        return read_settings(self.flags, os.environ, Path.cwd(), root=os.geteuid() == 0)
+
+    def ask(self, work: Callable[[Client], Awaitable[T]], *, mutating: bool = False) -> T:
+        """Open the client, do the work, close it. SIGTERM and Ctrl-C end it cleanly."""
+        settings = self.settings()
+        self.mutating = mutating
+
+        async def run() -> T:
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+            async with self.open_client(settings, mutating=mutating) as client:
+                return await work(client)
+
+        return asyncio.run(run())
+
+    def carry_out(
+        self,
+        work: Callable[[Client, Progress], Awaitable[Report]],
+        form: Form,
+        options: RunOptions,
+        *,
+        done: str = "",
+        mutating: bool = True,
+    ) -> int:
+        """Do what changes hosts, with progress, and print its report; the exit code."""
+        with reporting() as progress:
+            report = self.ask(lambda client: work(client, progress), mutating=mutating)
+        return print_report(report, form, options, done)
+
+
+class Verb(click.Command):
+    """A command with a section of examples, that takes the global options as well."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+        self.params += global_options(hidden=True)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples at the end of the help."""
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write_text(example)
+        formatter.write_paragraph()
+        formatter.write_text("Options for every verb: fleetd --help.")
+
+
+def verb(name: str, *examples: str) -> Callable[[Callable[..., int | None]], Verb]:
+    """Declare a verb; its function's docstring is the help text."""
+    return click.command(name, cls=Verb, examples=examples)
+
+
+def global_options(*, hidden: bool = False) -> list[click.Parameter]:
+    """The options that every call takes; the inventory's add up, of the others the last wins."""
+
+    def keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
+        invocation = ctx.find_object(Invocation)
+        if not value or invocation is None:
+            return
+        flags = invocation.flags
+        match param.name, value:
+            case "inventory", tuple(sources):
+                invocation.flags = replace(flags, inventory=(*flags.inventory, *sources))
+            case "state", str(path):
+                invocation.flags = replace(flags, state=path)
+            case "config", str(path):
+                invocation.flags = replace(flags, config=path)
+            case _:
+                invocation.flags = replace(flags, debug=True)
+
+    def option(*names: str, text: str, **more: Any) -> click.Option:
+        return click.Option(
+            names, help=text, hidden=hidden, expose_value=False, callback=keep, **more
+        )
+
+    return [
+        option(
+            "-i",
+            "--inventory",
+            type=click.Path(),
+            multiple=True,
+            metavar="PATH",
+            text="File, directory or program that names the hosts; repeatable [FLEETD_INVENTORY].",
+        ),
+        option(
+            "--state",
+            type=click.Path(),
+            metavar="DIR",
+            text="Where the state is kept [FLEETD_STATE].",
+        ),
+        option(
+            "--config",
+            type=click.Path(),
+            metavar="FILE",
+            text="Settings to read in place of fleetd.yaml [FLEETD_CONFIG].",
+        ),
+        option("--debug", is_flag=True, text="Show tracebacks and log every step."),
+    ]
+
+
+namespace_option = click.option(
+    "-n", "--namespace", default="default", metavar="NS", help="The namespace; unsaid: `default`."
+)
+wait_option = click.option(
+    "--wait/--no-wait",
+    default=True,
+    help="Wait until it is done or has failed (the default), or start it and leave.",
+)
+timeout_option = click.option(
+    "--timeout",
+    type=Duration(),
+    metavar="TIME",
+    help="Stop waiting after this long: 90s, 5m, 1h30m; 0 or unsaid: never.",
+)
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Show what would be done; exit 4 when there is anything."
+)
+report_option = click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["text", "json", "yaml"]),
+    default="text",
+    help="How to print the report.",
+)
+
+
+def bounds(command: F) -> F:
+    """The options that bound how far a run may go with hosts that do not answer or that leave."""
+    for option in (
+        click.option(
+            "--new-inventory",
+            is_flag=True,
+            help="Agree to other inventory sources than this state was used with before.",
+        ),
+        click.option(
+            "--confirm-removals",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Allow removals from up to N hosts where the guard against accidents asks.",
+        ),
+        click.option(
+            "--max-unreachable",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="How many unreachable hosts still count as done.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def run_options(
+    *,
+    wait: bool = True,
+    timeout: float | None = None,
+    dry_run: bool = False,
+    max_unreachable: int | None = None,
+    confirm_removals: int | None = None,
+    new_inventory: bool = False,
+) -> RunOptions:
+    """The options of a run as the client takes them; a timeout of 0 is none."""
+    return RunOptions(
+        wait=wait,
+        timeout_s=timeout or None,
+        dry_run=dry_run,
+        max_unreachable=max_unreachable,
+        confirm_removals=confirm_removals,
+        new_inventory=new_inventory,
+    )

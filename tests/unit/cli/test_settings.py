@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fleetd.cli.settings import Flags, Settings, places, read_settings
+from fleetd.errors import InvalidInput
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def cwd(tmp_path: Path) -> Path:
+    folder = tmp_path / "cwd"
+    folder.mkdir(mode=0o755)
+    return folder
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> str:
+    """A settings file that says nothing, so that this machine's own is not looked for."""
+    path = tmp_path / "empty.yaml"
+    path.write_text("")
+    return str(path)
+
+
+def read(flags: Flags, env: dict[str, str], cwd: Path, *, root: bool = False) -> Settings:
+    return read_settings(flags, env, cwd, root=root)
+
+
+def problems(text: str, cwd: Path) -> list[str]:
+    (cwd / "fleetd.yaml").write_text(text)
+    with pytest.raises(InvalidInput) as caught:
+        read(Flags(), {}, cwd)
+    return [str(problem).removeprefix(f"{cwd}/") for problem in caught.value.problems]
+
+
+def test_a_flag_wins_over_the_environment_over_the_file(cwd: Path) -> None:
+    (cwd / "fleetd.yaml").write_text("inventory: file\nstate: file-state\n")
+    env = {"FLEETD_INVENTORY": "env", "FLEETD_STATE": "env-state"}
+    flags = Flags(inventory=("flag",), state="flag-state")
+    assert read(flags, env, cwd) == Settings(
+        (f"{cwd}/flag",), f"{cwd}/flag-state", f"{cwd}/fleetd.yaml"
+    )
+    assert read(Flags(), env, cwd).inventory == (f"{cwd}/env",)
+    assert read(Flags(), env, cwd).state == f"{cwd}/env-state"
+    assert read(Flags(), {}, cwd).inventory == (f"{cwd}/file",)
+    assert read(Flags(), {}, cwd).state == f"{cwd}/file-state"
+
+
+def test_the_environment_names_several_inventories(cwd: Path, empty: str) -> None:
+    env = {"FLEETD_INVENTORY": "a::/b/../c:~/d:-", "HOME": "/home/me", "FLEETD_CONFIG": empty}
+    assert read(Flags(), env, cwd).inventory == (f"{cwd}/a", "/c", "/home/me/d", "-")
+
+
+def test_paths_in_a_file_are_relative_to_it(cwd: Path, home: Path) -> None:
+    folder = home / ".config" / "fleetd"
+    folder.mkdir(parents=True)
+    (folder / "fleetd.yaml").write_text("inventory: [hosts.yaml, ~/more]\nstate: ../state\n")
+    assert read(Flags(), {"HOME": str(home)}, cwd) == Settings(
+        (f"{folder}/hosts.yaml", f"{home}/more"),
+        f"{home}/.config/state",
+        f"{folder}/fleetd.yaml",
+    )
+
+
+def test_the_usual_places_in_their_order() -> None:
+    assert list(map(str, places({"HOME": "/home/me"}, Path("/here")))) == [
+        "/here/fleetd.yaml",
+        "/home/me/.config/fleetd/fleetd.yaml",
+        "/etc/fleetd/fleetd.yaml",
+    ]
+    assert str(places({"XDG_CONFIG_HOME": "/conf"}, Path("/here"))[1]) == "/conf/fleetd/fleetd.yaml"
+
+
+@pytest.mark.parametrize(
+    ("env", "root", "state"),
+    [
+        pytest.param({"HOME": "/home/me"}, True, "/var/lib/fleetd", id="root"),
+        pytest.param({"HOME": "/home/me"}, False, "/home/me/.local/state/fleetd", id="user"),
+        pytest.param({"XDG_STATE_HOME": "/st"}, False, "/st/fleetd", id="xdg"),
+    ],
+)
+def test_the_state_has_a_default(
+    cwd: Path, empty: str, env: dict[str, str], root: bool, state: str
+) -> None:
+    assert read(Flags(config=empty), env, cwd, root=root).state == state
+
+
+def test_a_named_file_must_be_there(cwd: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"gone\.yaml: cannot be read"):
+        read(Flags(config="gone.yaml"), {}, cwd)
+    with pytest.raises(InvalidInput, match=r"other\.yaml: cannot be read"):
+        read(Flags(), {"FLEETD_CONFIG": "other.yaml"}, cwd)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            "inventry: a\n\nfoo: b\n",
+            [
+                "fleetd.yaml:1: inventry: unknown key; did you mean inventory?",
+                "fleetd.yaml:3: foo: unknown key; known are inventory and state",
+            ],
+            id="unknown-keys",
+        ),
+        pytest.param(
+            "state: a\nstate: b\n",
+            ["fleetd.yaml:2: state: is written twice; keep one"],
+            id="twice",
+        ),
+        pytest.param("state: [a]\n", ["fleetd.yaml:1: state: must be a path"], id="list-of-states"),
+        pytest.param("state: 7\n", ["fleetd.yaml:1: state: must be a path"], id="number"),
+        pytest.param(
+            "inventory: {a: b}\n",
+            ["fleetd.yaml:1: inventory: must be a path or a list of paths"],
+            id="mapping",
+        ),
+        pytest.param(
+            "inventory: []\n",
+            ["fleetd.yaml:1: inventory: must be a path or a list of paths"],
+            id="empty-list",
+        ),
+        pytest.param(
+            "inventory: [a, [b]]\n",
+            ["fleetd.yaml:1: inventory: must hold paths only"],
+            id="nested",
+        ),
+        pytest.param(
+            "- a\n",
+            ["fleetd.yaml:1: must be a mapping; with the keys inventory and state"],
+            id="list",
+        ),
+    ],
+)
+def test_a_file_says_nothing_else(cwd: Path, text: str, expected: list[str]) -> None:
+    assert problems(text, cwd) == expected
+
+
+def test_a_file_that_is_not_yaml_says_where(cwd: Path) -> None:
+    (found,) = problems("state: a\ninventory: [a\n", cwd)
+    assert found.startswith("fleetd.yaml:3: is not YAML: ")
+
+
+def test_a_file_in_a_directory_of_everybody_is_not_trusted(cwd: Path) -> None:
+    (cwd / "fleetd.yaml").write_text("inventory: ./run-me\n")
+    cwd.chmod(0o777)
+    with pytest.raises(InvalidInput, match="writable by everyone; name it with --config"):
+        read(Flags(), {}, cwd)
+    assert read(Flags(config="fleetd.yaml"), {}, cwd).inventory == (f"{cwd}/run-me",)
