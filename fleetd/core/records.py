@@ -38,8 +38,8 @@ class ObjectRecord:
 class RevisionRecord:
     """A template of a DaemonSet with the content that it references, and its place in the history.
 
-    `content_json`: {"ConfigMap/name": {key: base64}, "Secret/name": {key: HMAC}}, with the keys that
-    exist; the bytes of secrets are in `SecretValue`.
+    `content_json`: {"ConfigMap/name": {key: base64}, "Secret/name": {key: HMAC}}, with the keys
+    that exist; the bytes of secrets are in `SecretValue`.
     """
 
     namespace: str
@@ -129,6 +129,16 @@ class InstanceRecord:
     message: str
     started: float
     seen: float
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRecord:
+    """The status of a DaemonSet after the last pass over it: `core.status.Status` as JSON."""
+
+    namespace: str
+    name: str
+    status_json: str
+    at: float
 
 
 class RolloutState(StrEnum):
@@ -223,6 +233,7 @@ Record = (
     | ImageRecord
     | NodeRecord
     | InstanceRecord
+    | StatusRecord
     | RolloutRecord
     | SlotRecord
     | RemovalRecord
@@ -239,6 +250,7 @@ IDENTITY: dict[type, tuple[str, ...]] = {
     ImageRecord: ("namespace", "name", "revision", "image", "arch"),
     NodeRecord: ("name",),
     InstanceRecord: ("namespace", "name", "node", "slot"),
+    StatusRecord: ("namespace", "name"),
     RolloutRecord: ("namespace", "name"),
     SlotRecord: ("namespace", "name", "node", "revision"),
     RemovalRecord: ("namespace", "name"),
