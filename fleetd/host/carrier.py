@@ -12,11 +12,13 @@ them came (P 78, P 81). What follows on stdin is the script's to read.
 
 from __future__ import annotations
 
-_READ_SCRIPT = (
+READ_SCRIPT = (
     'LC_ALL=C; export LC_ALL; IFS= read -r n && s=$(head -c "$n") '
     '&& [ ${#s} -eq "$n" ] && eval "$s"'
 )
+"""Reads and runs the script; what an account does once it is root."""
+
 _AS_ROOT = 'if [ "$(id -u)" = 0 ]; then eval "$0"; else exec sudo -n /bin/sh -c "$0"; fi'
 
-LINE = f"exec /bin/sh -c '{_AS_ROOT}' '{_READ_SCRIPT}'"
+LINE = f"exec /bin/sh -c '{_AS_ROOT}' '{READ_SCRIPT}'"
 """The command to run on a host, for root and for a user with passwordless sudo alike."""

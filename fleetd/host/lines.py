@@ -19,6 +19,8 @@ def join(*fields: object) -> str:
     for text in texts:
         if not text.isprintable():
             raise ValueError(f"{text!r} cannot be sent: it holds a control character")
+        if text == EMPTY:
+            raise ValueError(f"{text!r} cannot be sent: it stands for an empty field")
     return "\t".join(text or EMPTY for text in texts)
 
 

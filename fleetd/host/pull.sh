@@ -79,6 +79,7 @@ pull_poll() {
     else
       pull_failed "$1" "$(tail -c 600 "$RUN/op/$OP.said")"
     fi
+    rm -f -- "$RUN/op/$OP.said"
   elif systemctl is-active --quiet "fleetd-op-$OP.service" || [ -e "$RUN/op/$OP.done" ]; then
     PENDING="$PENDING$1$NL"
   else

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given, strategies as st
+
+from fleetd.core.actions import Mode
+from fleetd.core.bundle import (
+    Bundle,
+    BundleFile,
+    BundleUnit,
+    BundleUser,
+    Check,
+    CheckKind,
+    Inline,
+    OnChange,
+    SecretBytes,
+)
+from fleetd.core.facts import Role, Runtime, Slot
+from fleetd.core.meta import Key
+from fleetd.host.paths import copy_dir
+from fleetd.host.requests import (
+    Adopt,
+    Apply,
+    Exec,
+    Logs,
+    Observe,
+    Pull,
+    Purge,
+    Remove,
+    Request,
+)
+from fleetd.host.wire import decode, encode
+from fleetd.workload import names
+
+NONCE = "0123456789abcdef"
+
+words = st.text(string.ascii_letters + string.digits + "._:/@+äß ", min_size=1, max_size=12)
+maybe = words | st.just("")
+numbers = st.integers(0, 10**6)
+keys = st.builds(Key, st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.just("agent.v1"))
+modes = st.integers(0, 0o7777)
+inline = st.builds(Inline.of, st.binary(max_size=40) | st.just(b"data\n\ndata\n"))
+files = st.builds(BundleFile, words, modes, inline, words, words, st.sampled_from(OnChange))
+bundles = st.builds(
+    Bundle,
+    ds=keys,
+    slot=st.sampled_from("ab"),
+    revision=words,
+    runtime=st.sampled_from(Runtime),
+    files=st.lists(files, max_size=4).map(tuple),
+    units=st.lists(
+        st.builds(BundleUnit, words, st.sampled_from(Role), st.booleans()), max_size=3
+    ).map(tuple),
+    directories=st.lists(st.tuples(words, modes), max_size=2).map(tuple),
+    checks=st.lists(st.builds(Check, st.sampled_from(CheckKind), words), max_size=2).map(tuple),
+    users=st.lists(
+        st.builds(BundleUser, words, words, words, st.lists(words, max_size=2).map(tuple)),
+        max_size=2,
+    ).map(tuple),
+    images=st.lists(words, max_size=2).map(tuple),
+    containers=st.lists(words, max_size=2).map(tuple),
+    stop_s=numbers,
+)
+requests: st.SearchStrategy[Request] = st.one_of(
+    st.builds(Observe, maybe, st.booleans(), st.booleans()),
+    st.builds(
+        Pull,
+        words,
+        st.sampled_from(Runtime),
+        st.lists(words).map(tuple),
+        numbers,
+        st.booleans(),
+    ),
+    st.builds(
+        Apply,
+        words,
+        words,
+        numbers,
+        bundles,
+        st.dictionaries(words, maybe, max_size=3),
+        st.sampled_from(Mode),
+    ),
+    st.builds(Remove, words, numbers, keys, st.none() | st.sampled_from(Slot)),
+    st.builds(Adopt, maybe),
+    st.builds(Purge, words, numbers),
+    st.builds(Logs, st.lists(words).map(tuple), maybe, st.integers(-1, 100), st.booleans()),
+    st.builds(
+        Exec,
+        st.lists(st.text().filter(lambda text: "\0" not in text), max_size=4).map(tuple),
+        maybe,
+        st.sampled_from(Runtime),
+    ),
+)
+
+SECRET = SecretBytes("default", "tls", "key", "hmac")
+
+
+def with_secret(data: bytes) -> Apply:
+    file = BundleFile("/etc/tls.key", 0o600, SECRET, on_change=OnChange.RELOAD)
+    bundle = Bundle(Key("default", "web"), "a", "r1", Runtime.SYSTEMD, (file,), ())
+    return Apply("fleet", "key", 1, bundle, {}, Mode.START, {"default/tls/key": data})
+
+
+@given(requests)
+def test_a_host_reads_what_was_written(request: Request) -> None:
+    assert decode(encode(request, NONCE)) == (NONCE, request)
+
+
+@given(st.binary(max_size=60))
+def test_secret_bytes_travel_as_data(data: bytes) -> None:
+    nonce, request = decode(encode(with_secret(data), NONCE))
+    assert (nonce, request) == (NONCE, with_secret(data))
+
+
+def test_a_secret_is_not_shown_by_its_request() -> None:
+    assert "swordfish" not in repr(with_secret(b"swordfish"))
+
+
+def test_a_request_cut_anywhere_is_refused() -> None:
+    whole = encode(with_secret(b"swordfish"), NONCE)
+    for length in range(len(whole)):
+        with pytest.raises(ValueError):  # noqa: PT011 - whatever the cut broke
+            decode(whole[:length])
+
+
+def test_a_request_with_one_bit_changed_in_its_body_is_refused() -> None:
+    whole = bytearray(encode(with_secret(b"swordfish"), NONCE))
+    whole[-1] ^= 1
+    with pytest.raises(ValueError, match="sha256"):
+        decode(bytes(whole))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["a\tb", "a\nb", "a\x1bb", "a\u202eb", "-"],
+    ids=["tab", "newline", "escape", "bidi", "stands-for-empty"],
+)
+def test_a_field_that_would_be_misread_is_not_sent(bad: str) -> None:
+    with pytest.raises(ValueError, match="cannot be sent"):
+        encode(Logs(units=(bad,)), NONCE)
+
+
+def test_an_argument_with_a_nul_is_not_sent() -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        encode(Exec(("a\0b",)), NONCE)
+
+
+@pytest.mark.parametrize("nonce", ["", "xyz", "0123 567", "../../etc"])
+def test_a_nonce_is_hex(nonce: str) -> None:
+    with pytest.raises(ValueError, match="nonce"):
+        encode(Adopt(), nonce)
+
+
+@pytest.mark.parametrize("name", ["web", "node.exporter", "x" * 230], ids=["plain", "dots", "long"])
+def test_the_directory_of_a_copy_is_the_one_that_unit_texts_name(name: str) -> None:
+    ds = Key("monitoring", name)
+    assert copy_dir(ds, "b") == names.copy_dir(ds, Slot.B)
