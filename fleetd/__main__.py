@@ -20,15 +20,15 @@ def main() -> int:
 
 
 def _open_client(settings: Settings, *, mutating: bool) -> AbstractAsyncContextManager[Client]:
-    from fleetd import app
+    from fleetd.app import open_client
 
-    return app.open_client(settings, mutating=mutating)
+    return open_client(settings, mutating=mutating)
 
 
 def _demo() -> int:
-    from fleetd import app
+    from fleetd.app import demo
 
-    return app.demo()
+    return demo()
 
 
 if __name__ == "__main__":

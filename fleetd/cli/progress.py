@@ -112,7 +112,7 @@ def line_of(event: str, fields: Fields) -> str:
             names = ", ".join(map(str, images)) if isinstance(images, list | tuple) else images
             return line(f"{node}: pulling {names}")
         case "node_forgotten":
-            return line(f"{node}: left the inventory, and nothing of ours is on it: forgotten")
+            return line(f"{node}: left the inventory, and is clean: forgotten")
         case _:
             return line(f"{node}: {message}") if node and message else ""
 
