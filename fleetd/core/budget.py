@@ -107,55 +107,65 @@ def unavailable(
     slots: Mapping[str, list[SlotRecord]],
     record: RolloutRecord,
     rules: Rules,
-) -> set[str]:
-    """The nodes that use up the budget, over all revisions and all causes (K 90-92, P 103)."""
+) -> tuple[set[str], set[str]]:
+    """The nodes that use up the budget, over all revisions and all causes (K 90-92, P 103).
+
+    Two sets: those that are down as far as anybody knows, and those that run well but hold a slot,
+    since the action that they were to be stopped for was cut short.
+    """
     down = set()
+    pending = set()
     for place in places:
         if not place.counts:
             continue
         of_node = slots.get(place.name, [])
         if place.known:
-            if not place.available or any(not slot.released for slot in of_node):
+            if not place.available:
                 down.add(place.name)
+            elif any(not slot.released for slot in of_node):
+                pending.add(place.name)
         elif rules.unknown_counts or touched(of_node, record):
             down.add(place.name)
-    return down
+    return down, pending
 
 
 class Account:
     """The budget of one DaemonSet in one pass, spent decision by decision.
 
     `changed` collects the slots taken or handed on. A node that is down already costs nothing more.
+    A slot that is still to be used was affordable when it was taken; it is used only if it still is.
     """
 
     def __init__(
         self,
         ds: Key,
-        down: set[str],
+        down: tuple[set[str], set[str]],
         limit: int,
         slots: Mapping[str, list[SlotRecord]],
         now: float,
     ) -> None:
-        """Take the nodes that are down, how many may be, all slots by node, and the time."""
+        """Take what `unavailable` found, how many may be down, all slots by node, and the time."""
         self.changed: list[SlotRecord] = []
         self._ds = ds
-        self._down = set(down)
+        self._down, self._pending = down
         self._limit = limit
-        self._left = max(0, limit - len(down))
         self._slots = slots
         self._now = now
         self._spent = ""
 
     def afford(self, node: str) -> bool:
         """Whether a copy may be stopped here now."""
-        return node in self._down or self._left > 0
+        if node in self._down:
+            return True
+        if node in self._pending:
+            return len(self._down) < self._limit
+        return len(self._down) + len(self._pending) < self._limit
 
     def take(self, node: str, revision: str, kind: str) -> None:
         """Take a slot for a node, and close what it holds for another revision."""
         assert self.afford(node), f"{self._ds}: no budget for {node}"
-        if node not in self._down:
-            self._left -= 1
-            self._down.add(node)
+        self._down.add(node)
+        self._pending.discard(node)
         held = [slot for slot in self._slots.get(node, ()) if not slot.released]
         self.changed += (
             replace(slot, released=self._now, outcome="superseded")
@@ -168,7 +178,7 @@ class Account:
     def wait(self, node: str) -> Wait:
         """The decision where nothing can be taken any more, as for the rest of the pass."""
         if not self._spent:
-            names = sorted(self._down)
+            names = sorted(self._down | self._pending)
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             down = ", ".join(names[:5]) + more
             self._spent = f"maxUnavailable is {self._limit}, down: {down or 'none'}"

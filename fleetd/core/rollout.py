@@ -57,9 +57,12 @@ def roll(
     )
     slots = _by_node(state.slots, closed)
     progress = advance(state, record, places, slots, rules, now)
-    down = unavailable(places, slots, progress.record, rules)
-    broken_first = sorted(undecided, key=lambda place: (place.name not in down, place.name))
-    account = Account(state.key, down, rules.max_unavailable, slots, now)
+    down, pending = unavailable(places, slots, progress.record, rules)
+    broken_first = sorted(
+        undecided,
+        key=lambda place: (place.name not in down, place.name not in pending, place.name),
+    )
+    account = Account(state.key, (down, pending), rules.max_unavailable, slots, now)
     turn = _Turn(state, progress, rules, account, now)
     decisions = tuple(turn.decide(place) for place in broken_first)
     return Rolled(progress, rules, decisions, (*closed, *account.changed))

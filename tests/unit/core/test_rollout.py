@@ -118,6 +118,18 @@ def test_three_bad_updates_take_down_no_more_than_one_p103() -> None:
             id="cut-after-the-slot-goes-on-with-it",
         ),
         pytest.param(
+            "old! old old",
+            {"slots": (slot("n2"),)},
+            f"{UP} {FULL} {FULL}",
+            id="slot-not-used-yet-waits-when-another-broke",
+        ),
+        pytest.param(
+            "old old old",
+            {"slots": (slot("n1"), slot("n2"))},
+            f"{FULL} {UP} {FULL}",
+            id="more-slots-than-the-budget-are-used-one-by-one",
+        ),
+        pytest.param(
             "old new* old",
             {"slots": (slot("n1"),)},
             f"{FULL} {SOON} {FULL}",
