@@ -34,6 +34,10 @@ class Machine(Protocol):
         """Mask and stop."""
         ...
 
+    def edit(self, path: str, data: bytes | None) -> None:
+        """Change a delivered file; None deletes it. Raises KeyError."""
+        ...
+
     def reboot(self, down_s: float = 30.0) -> None:
         """Power off and on."""
         ...
@@ -52,25 +56,48 @@ def run_command(machine: Machine, request: Exec | Logs) -> Ended:
     if isinstance(request, Logs):
         return Ended(0, "".join(_log(machine, name) for name in request.units).encode())
     match request.argv:
+        case ("truncate", "--size=0", path):
+            return _edit(machine, path, b"")
+        case ("rm", path):
+            return _edit(machine, path, None)
+        case ("systemctl", "daemon-reload"):
+            return Ended(0)
+        case ("ln", "-sf", "/dev/null", path):
+            return _systemctl(machine, "mask", path.rpartition("/")[2])
+        case ("systemctl", verb, unit):
+            return _systemctl(machine, verb, unit)
+        case ("reboot",):
+            machine.reboot()
+            raise PowerCut(machine.name)
+        case words:
+            return _program(machine, words)
+
+
+def _program(machine: Machine, words: tuple[str, ...]) -> Ended:
+    """A command that changes nothing."""
+    match words:
         case ("hostname",):
             return Ended(0, f"{machine.name}\n".encode())
         case ("uptime",):
             return Ended(0, f"up {machine.uptime_s:.0f} s\n".encode())
-        case ("echo", *words):
-            return Ended(0, f"{' '.join(words)}\n".encode("utf-8", "surrogateescape"))
+        case ("echo", *said):
+            return Ended(0, f"{' '.join(said)}\n".encode("utf-8", "surrogateescape"))
         case ("yes", count):
             return Ended(0, b"y\n" * int(count))
         case ("sleep", seconds):
             return Ended(0, takes_s=float(seconds))
         case ("exit", status):
             return Ended(int(status))
-        case ("reboot",):
-            machine.reboot()
-            raise PowerCut(machine.name)
-        case ("systemctl", verb, unit):
-            return _systemctl(machine, verb, unit)
-        case words:
+        case _:
             return Ended(127, f"{words[0]}: not known to a simulated host\n".encode())
+
+
+def _edit(machine: Machine, path: str, data: bytes | None) -> Ended:
+    try:
+        machine.edit(path, data)
+    except KeyError:
+        return Ended(1, f"{path}: No such file or directory\n".encode())
+    return Ended(0)
 
 
 def _systemctl(machine: Machine, verb: str, name: str) -> Ended:

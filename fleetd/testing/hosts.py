@@ -239,9 +239,12 @@ class SimHost:
         self.unit(unit).stop()
 
     def mask(self, unit: str) -> None:
-        """`systemctl mask --now`, by hand."""
-        self.unit(unit).masked = True
-        self.unit(unit).stop()
+        """Put a link to /dev/null in place of the unit's file, by hand, and stop it."""
+        found = self.unit(unit)
+        found.masked = True
+        found.stop()
+        if found.fragment in self.files:
+            self.edit(found.fragment, b"")
 
     def disable(self, unit: str) -> None:
         """`systemctl disable`, by hand."""
@@ -282,11 +285,10 @@ class SimHost:
                     self._remove(place)
                 return Ok(self.observe(), changed=bool(places))
             case Purge():
-                changed = bool(self.ledger or owner)
                 for place in list(self.ledger):
                     self._remove(place)
                 self.owner, self.owner_key = None, ""
-                return Ok(self.observe(), changed=changed)
+                return Ok(self.observe(engine=False), changed=True)
 
     def _own(self, request: Apply | Remove) -> None:
         """Claim the host, or raise the term: only in a visit that changes something."""

@@ -212,7 +212,10 @@ def test_drift_is_seen_and_repaired() -> None:
     found = world.see().files
     assert isinstance(found, Known)
     kinds = [(file.path, file.kind) for file in found.value]
-    assert kinds == [(CONFIG, Deviation.EDITED), (SECRET, Deviation.MISSING)]
+    assert kinds == [
+        *((CONFIG, Deviation.EDITED), (SECRET, Deviation.MISSING)),
+        (UNIT_FILE, Deviation.EDITED),
+    ]
     assert (world.unit().load, world.unit().active) == ("masked", "inactive")
     world.apply(bundle_of())
     assert world.see().files == Known(())
