@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fleetd.adapters.clock import SystemClock
 from fleetd.adapters.lock import hold
-from fleetd.adapters.sinks import LogSink
+from fleetd.adapters.sinks import LogSink, Silence
 from fleetd.adapters.ssh import SshTransport, raise_file_limit
 from fleetd.adapters.store import SqliteStore
 from fleetd.api.fleet import known_fleet, open_fleet, raise_term
@@ -63,7 +63,7 @@ async def open_client(settings: Settings, *, mutating: bool) -> AsyncIterator[Cl
             streams=transport,
             keys=transport,
             clock=SystemClock(),
-            sink=LogSink(),
+            sink=LogSink() if settings.debug else Silence(),
             sources=settings.inventory,
             who=f"{_user()}@{socket.gethostname()}",
             stdin=sys.stdin.buffer,

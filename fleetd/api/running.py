@@ -72,7 +72,7 @@ def _report(
 ) -> Report:
     last = ended.last
     entries = [_entry(action, "planned") for action in planned]
-    entries += [_stepped(step) for step in ended.steps]
+    entries += _last_steps(ended.steps)
     entries += [
         _entry(item, "")
         for item in last.plan.decisions
@@ -124,6 +124,12 @@ def _problems(last: Pass, ended: str) -> tuple[str, ...]:
     if ended == "stuck":
         problems.append("gave up on what failed several times; mend the cause and run again")
     return tuple(problems)
+
+
+def _last_steps(steps: Iterable[Step]) -> list[Entry]:
+    """Each action once, as it ended last: a run tries again what failed."""
+    last = {(step.action.node, step.action.ds, type(step.action)): step for step in steps}
+    return [_stepped(step) for step in last.values()]
 
 
 def _stepped(step: Step) -> Entry:

@@ -143,7 +143,7 @@ class Client(Protocol):
         argv: Sequence[str],
         write: Callable[[bytes, bool], None],
     ) -> int:
-        """Run a command on a node or in a pod; `write` takes (bytes, is_stderr); the exit status."""
+        """Run a command on a node or in a pod: its exit status; `write` takes (data, is_stderr)."""
         ...
 
     async def enroll(

@@ -33,6 +33,9 @@ from fleetd.errors import NotFound
 from fleetd.host.requests import Exec, Logs
 from fleetd.ports import Clock, EventSink, HostKeys, Store, Streams, Transport
 
+KINDS = {"daemonsets": "DaemonSet", "configmaps": "ConfigMap", "secrets": "Secret"}
+"""What can be deleted, by the plural that clients use."""
+
 
 @dataclass(slots=True)
 class Local:
@@ -118,7 +121,7 @@ class Local:
         progress: Progress,
     ) -> Report:
         """Delete objects; with `background`, their copies go from every host that answers."""
-        places = [(kind, Key(namespace, name)) for kind, namespace, name in names]
+        places = [(KINDS[kind], Key(namespace, name)) for kind, namespace, name in names]
         if specs:
             loaded = load(specs, self.stdin).objects
             places += [(entry.object.kind, entry.object.key) for entry in loaded]

@@ -16,11 +16,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from fleetd.core.actions import Action, Reason, Wait
+from fleetd.core.budget import rules_of
 from fleetd.core.facts import Known, Observation, Part, Unknown
 from fleetd.core.meta import Key
 from fleetd.core.node import Inventory, Node
 from fleetd.core.plan import Plan, plan
 from fleetd.core.records import NodeRecord
+from fleetd.core.world import SetState
 from fleetd.engine.executor import Executor, Outcome, Step, describe
 from fleetd.engine.leaving import farewell
 from fleetd.engine.nodes import facts_of, identify, nodes_of, remember
@@ -83,6 +85,8 @@ class Reconciler:
     background: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     moving: set[str] = field(default_factory=set)
     """Nodes whose last observation is no longer to be trusted."""
+    sets: tuple[SetState, ...] = ()
+    """The DaemonSets of the last pass."""
 
     async def once(self, *, act: bool = True) -> Pass:
         """One pass; without `act` it ends before the first order (over a store that forgets)."""
@@ -121,7 +125,7 @@ class Reconciler:
                     return Run(done, tuple(steps), "settled")
                 if self._stuck(done):
                     return Run(done, tuple(steps), "stuck")
-                pause = self._pause(done.plan)
+                pause = self._pause(done)
                 if end is not None and self.clock.monotonic() + pause >= end:
                     return Run(done, tuple(steps), "time")
                 await self.clock.sleep(pause)
@@ -184,6 +188,7 @@ class Reconciler:
         for (node, ds, _), tried in self.tries.items():
             failures.setdefault(ds, {})[node] = tried.message
         world = self.worlds.world(nodes, seen, self.scope, failures, self.confirm_removals)
+        self.sets = world.sets
         decided = plan(world, self.clock.now())
         if self.scope is None:
             return decided
@@ -245,12 +250,19 @@ class Reconciler:
             and not self.background
         )
 
-    def _pause(self, decided: Plan) -> float:
-        if decided.wake_at is None:
-            return SHORTEST_S if decided.actions else LONGEST_S / 3
-        return min(max(decided.wake_at - self.clock.now(), SHORTEST_S), LONGEST_S)
+    def _pause(self, done: Pass) -> float:
+        if done.steps:
+            return SHORTEST_S
+        wake_at = done.plan.wake_at
+        rest = LONGEST_S / 3 if wake_at is None else wake_at - self.clock.now()
+        return min(max(rest, SHORTEST_S), LONGEST_S)
 
     def _tell(self, decided: Plan) -> None:
+        budgets = {
+            state.key: rules_of(state.daemonset, decided.statuses[state.key].desired)
+            for state in self.sets
+            if state.key in decided.statuses
+        }
         self.sink.emit(
             "decided",
             actions=[describe(action) for action in decided.actions],
@@ -261,6 +273,7 @@ class Reconciler:
                     "available": status.available,
                     "unavailable": status.unavailable,
                     "unknown": status.unknown,
+                    "budget": budgets[key].max_unavailable,
                 }
                 for key, status in decided.statuses.items()
             },
