@@ -16,7 +16,7 @@ from fleetd.workload.environment import Environment, Text, resolve
 from fleetd.workload.errors import RenderError
 from fleetd.workload.names import container_name, unit_name
 from fleetd.workload.parts import Copy
-from fleetd.workload.quoting import sh_word
+from fleetd.workload.quoting import exec_word, sh_word
 from fleetd.workload.volumes import Mount, mounts
 
 
@@ -161,6 +161,11 @@ def _security(this: Launch) -> list[str]:
         # Paths of the host keep their labels: what is mounted is open to this container alone.
         words.append("--security-opt=label=disable")
     return words
+
+
+def quietly(command: str) -> str:
+    """An Exec line for a command that has nothing to say when it fails as expected."""
+    return f"/bin/sh -c {exec_word(f'{command} >/dev/null 2>&1')}"
 
 
 def capability_words(this: Launch, defaults: Iterable[str]) -> list[str]:

@@ -16,6 +16,7 @@ from fleetd.workload.container import (
     cpu_request_milli,
     image_words,
     memory_limit,
+    quietly,
 )
 
 _DOCKER = "/usr/bin/env docker"
@@ -42,11 +43,12 @@ def docker_service(this: Launch) -> Service:
 
 
 def _service(this: Launch) -> list[str]:
+    remove = quietly(f"docker rm -f {this.name}")  # which complains where there is none
     return [
         f"Type={'exec' if this.copy.profile.systemd >= 240 else 'simple'}",
-        f"ExecStartPre=-{_DOCKER} rm -f {this.name}",
+        f"ExecStartPre=-{remove}",
         f"ExecStop=-{_DOCKER} stop -t {this.grace_s} {this.name}",
-        f"ExecStopPost=-{_DOCKER} rm -f {this.name}",
+        f"ExecStopPost=-{remove}",
     ]
 
 

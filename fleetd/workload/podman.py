@@ -15,6 +15,7 @@ from fleetd.workload.container import (
     cpu_request_milli,
     image_words,
     memory_limit,
+    quietly,
 )
 
 _PODMAN = "/usr/bin/env podman"
@@ -40,6 +41,7 @@ def podman_service(this: Launch) -> Service:
         f"--stop-timeout={this.grace_s}",
         *capability_words(this, _CONTAINERD_HAS),
         *image_words(this),
+        ">/dev/null",  # the container's id
     ]
     unit = ["After=network-online.target", "RequiresMountsFor=/var/lib/containers"]
     return Service(unit, _service(this), words)
@@ -55,7 +57,7 @@ def _service(this: Launch) -> list[str]:
     ]
     if this.copy.profile.runtime_version < 5:
         # After a power cut only this removes what storage still has and podman forgot (P 41).
-        lines.append(f"ExecStartPre=-{_PODMAN} rm --storage {this.name}")
+        lines.append(f"ExecStartPre=-{quietly(f'podman rm --storage {this.name}')}")
     return [
         *lines,
         f"ExecStop=-{_PODMAN} stop -i -t {this.grace_s} {this.name}",

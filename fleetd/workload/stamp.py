@@ -2,7 +2,8 @@
 
 The revision stands in a file of the copy, not in the unit: a copy that only reloads keeps its unit
 text. `+` runs the stamp as root, outside of whatever sandbox the unit has. INVOCATION_ID ties the
-stamp to this very start, so that a stamp left by an earlier one says nothing.
+stamp to this very start, so that one left by an earlier start says nothing. A stamp that cannot be
+written is seen as missing; it keeps nobody from starting, least of all a unit of the host (`-`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def stamp_line(ds: Key, slot: Slot, unit: str) -> str:
         f"read -r r <{_path(ds, slot)} && mkdir -p {RUN_DIR}/stamp && "
         f'printf "%s %s\\n" "$r" "$INVOCATION_ID" >{beside} && mv -f {beside} {stamp}'
     )
-    return f"ExecStartPre=+/bin/sh -c {exec_word(script)}"
+    return f"ExecStartPre=-+/bin/sh -c {exec_word(script)}"
 
 
 def _path(ds: Key, slot: Slot) -> str:

@@ -79,7 +79,7 @@ def test_the_unit_changes_with_the_rest_of_the_template() -> None:
 
 def test_the_stamp_leaves_revision_and_invocation(tmp_path: Path) -> None:
     (line,) = (line for line in own().lines(NAME) if "printf" in line)
-    words = line.removeprefix("ExecStartPre=+/bin/sh -c ")
+    words = line.removeprefix("ExecStartPre=-+/bin/sh -c ")
     script = words[1:-1].replace('\\"', '"').replace("\\\\", "\\").replace("%%", "%")
     script = script.replace("$$", "$").replace("/run/", f"{tmp_path}/run/")
     script = script.replace("/var/lib/", f"{tmp_path}/")
