@@ -133,7 +133,7 @@ class Account:
     """The budget of one DaemonSet in one pass, spent decision by decision.
 
     `changed` collects the slots taken or handed on. A node that is down already costs nothing more.
-    A slot that is still to be used was affordable when it was taken; it is used only if it still is.
+    A slot still to be used was affordable when it was taken; it is used only if it still is.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Account:
         slots: Mapping[str, list[SlotRecord]],
         now: float,
     ) -> None:
-        """Take what `unavailable` found, how many may be down, all slots by node, and the time."""
+        """Take what `unavailable` found, how many may be down, all slots by node, the time."""
         self.changed: list[SlotRecord] = []
         self._ds = ds
         self._down, self._pending = down

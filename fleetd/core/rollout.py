@@ -65,7 +65,8 @@ def roll(
     account = Account(state.key, (down, pending), rules.max_unavailable, slots, now)
     turn = _Turn(state, progress, rules, account, now)
     decisions = tuple(turn.decide(place) for place in broken_first)
-    return Rolled(progress, rules, decisions, (*closed, *account.changed))
+    changed = {(slot.node, slot.revision): slot for slot in (*closed, *account.changed)}
+    return Rolled(progress, rules, decisions, tuple(slot for _, slot in sorted(changed.items())))
 
 
 class _Turn:
