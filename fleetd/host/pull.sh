@@ -44,6 +44,22 @@ name_of() {
   OP=${OP%"${OP#????????????????}"}
 }
 
+# source_of IMAGE: sets SOURCE to where it is pulled from. A name without a registry means Docker's, as in
+# Kubernetes; podman by itself would look in the registries that this host happens to search, or in none.
+source_of() {
+  SOURCE=$1
+  [ "$RUNTIME" = podman ] || return 0
+  case $1 in
+    */*)
+      case ${1%%/*} in
+        *.* | *:* | localhost) ;;
+        *) SOURCE=docker.io/$1 ;;
+      esac
+      ;;
+    *) SOURCE=docker.io/library/$1 ;;
+  esac
+}
+
 pull_start() {
   name_of "$1"
   if systemctl is-active --quiet "fleetd-op-$OP.service"; then
@@ -55,10 +71,11 @@ pull_start() {
     return 0
   fi
   if [ "$ALWAYS" = 0 ] && pull_present "$1"; then return 0; fi
+  source_of "$1"
   # shellcheck disable=SC2016
   SAID=$(systemd-run --quiet --collect --unit="fleetd-op-$OP" -p RuntimeMaxSec=7200 -p SendSIGKILL=no \
     /bin/sh -c '"$1" pull -- "$2" >"$3.said" 2>&1; echo $? >"$3.status"; mv -f "$3.status" "$3.done"' \
-    sh "$RUNTIME" "$1" "$RUN/op/$OP" 2>&1) || {
+    sh "$RUNTIME" "$SOURCE" "$RUN/op/$OP" 2>&1) || {
     # Somebody else's visit may have started it just now.
     systemctl is-active --quiet "fleetd-op-$OP.service" || {
       pull_failed "$1" "$SAID"
