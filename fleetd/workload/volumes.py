@@ -2,8 +2,8 @@
 
 ConfigMaps and Secrets become directories of the copy, which only root can enter on the host; in the
 container they are read-only, with the modes of the document. A Secret's file is 0600 where the
-document says nothing else. An emptyDir lives as long as the copy. A path of the host is root's: it
-is never relabelled, owned or removed.
+document says nothing else. An emptyDir lives as long as a pod would: through restarts, until the
+revision changes. A path of the host is root's: it is never relabelled, owned or removed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _KINDS = {
     "BlockDevice": CheckKind.BLOCK_DEVICE,
 }
 _DEFAULT_MODE = 0o644
+_EMPTY_DIR_MODE = 0o777
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Mount:
     target: str
     read_only: bool
     make: CheckKind | None = None
+    mode: int = 0o755
 
 
 def volume_parts(copy: Copy, spec: PodSpec) -> Parts:
@@ -72,6 +74,11 @@ def mounts(copy: Copy, spec: PodSpec, at: int) -> tuple[Mount, ...]:
     return tuple(found)
 
 
+def empty_dirs(copy: Copy) -> str:
+    """The parent of the emptyDirs of this revision; what lies beside it is of an earlier one."""
+    return f"{copy.dir}/empty/{copy.revision}"
+
+
 def _mount(copy: Copy, volume: Volume, mount: VolumeMount, path: str) -> Mount:
     if message := mount.sub_path and legal.relative_path(mount.sub_path):
         raise RenderError(f"{path}.subPath", message)
@@ -87,6 +94,10 @@ def _mount(copy: Copy, volume: Volume, mount: VolumeMount, path: str) -> Mount:
         inside = {file.path for file in _volume(copy, volume, path).files}
         if source not in inside and not any(file.startswith(f"{source}/") for file in inside):
             raise RenderError(f"{path}.subPath", f"volume {volume.name} has no {mount.sub_path}")
+    if not (volume.host_path or files):
+        return Mount(
+            source, mount.mount_path, mount.read_only, CheckKind.MAKE_DIRECTORY, _EMPTY_DIR_MODE
+        )
     make = _KINDS[volume.host_path.type] if volume.host_path else None
     if make not in {CheckKind.MAKE_PATH, CheckKind.MAKE_DIRECTORY, CheckKind.MAKE_FILE}:
         make = None
@@ -98,8 +109,9 @@ def _mount(copy: Copy, volume: Volume, mount: VolumeMount, path: str) -> Mount:
 def _source(copy: Copy, volume: Volume) -> str:
     if volume.host_path is not None:
         return volume.host_path.path
-    kind = "vol" if volume.config_map or volume.secret else "empty"
-    return f"{copy.dir}/{kind}/{volume.name}"
+    if volume.config_map or volume.secret:
+        return f"{copy.dir}/vol/{volume.name}"
+    return f"{empty_dirs(copy)}/{volume.name}"
 
 
 def _volume(copy: Copy, volume: Volume, path: str) -> Parts:
@@ -126,7 +138,13 @@ def _volume(copy: Copy, volume: Volume, path: str) -> Parts:
         }
         mode = 0o600 if secret.default_mode == _DEFAULT_MODE else secret.default_mode
         return _files(directory, contents, secret.items, mode, path, optional=secret.optional)
-    return Parts(directories=((directory.rpartition("/")[0], 0o755), (directory, 0o777)))
+    return Parts(
+        directories=(
+            (f"{copy.dir}/empty", 0o755),
+            (empty_dirs(copy), 0o755),
+            (directory, _EMPTY_DIR_MODE),
+        )
+    )
 
 
 def _host_path(volume: HostPathVolume, path: str) -> Parts:
@@ -174,6 +192,6 @@ def _sub_path_parts(copy: Copy, spec: PodSpec, mount: VolumeMount) -> Parts:
     base = _source(copy, volume)
     return Parts(
         directories=tuple(
-            (f"{base}/{'/'.join(steps[:n])}", 0o777) for n in range(1, len(steps) + 1)
+            (f"{base}/{'/'.join(steps[:n])}", _EMPTY_DIR_MODE) for n in range(1, len(steps) + 1)
         )
     )

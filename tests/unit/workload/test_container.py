@@ -292,7 +292,7 @@ COPY = f"{STATE_DIR}/w/mon.agent_v2/a"
             f"source={COPY}/vol/db/a,target=/x,readonly",
             id="a-directory-of-a-secret",
         ),
-        pytest.param({"name": "tmp"}, f"source={COPY}/empty/tmp,target=/x", id="empty-dir"),
+        pytest.param({"name": "tmp"}, f"source={COPY}/empty/r1/tmp,target=/x", id="empty-dir"),
     ],
 )
 def test_mounts(mount: dict[str, Any], expected: str) -> None:
@@ -326,7 +326,7 @@ def test_volumes_become_files_directories_and_checks() -> None:
         (CheckKind.MAKE_FILE, "/made"),
     ]
     directories = dict(bundle.directories)
-    assert directories[f"{COPY}/empty/tmp"] == 0o777
+    assert directories[f"{COPY}/empty/r1/tmp"] == 0o777
     assert directories[f"{COPY}/vol/db/a/b"] == 0o755
     assert directories[f"{COPY}/vol/none"] == 0o755
 
@@ -352,6 +352,25 @@ def test_what_a_reboot_takes_is_made_at_the_start(host: Host, tmp_path: Path) ->
     assert (tmp_path / "x y/a").is_dir()
     assert (tmp_path / "b").is_file()
     assert not (tmp_path / "c").exists()
+
+
+def test_an_empty_dir_lives_as_long_as_a_pod_would(host: Host) -> None:
+    spec = {"volumes": [{"name": "tmp"}, {"name": "sub"}]}
+    mounts = [
+        {"name": "tmp", "mountPath": "/a"},
+        {"name": "sub", "mountPath": "/b", "subPath": "x/y"},
+    ]
+    bundle = container(spec, volumeMounts=mounts)
+    host.start(bundle)
+    empty = host.copy / "empty/r1"
+    assert (empty / "tmp").stat().st_mode & 0o7777 == 0o777
+    assert (empty / "sub/x/y").is_dir()
+    (empty / "tmp/kept").touch()
+    host.start(bundle)
+    assert (empty / "tmp/kept").exists()
+    one = {"name": "main", "image": "busybox:1", "volumeMounts": mounts}
+    host.start(rendered({**spec, "containers": [one]}, revision="r2"))
+    assert [path.name for path in (host.copy / "empty").iterdir()] == ["r2"]
 
 
 def test_selinux_is_told_to_let_mounts_be_read() -> None:
