@@ -11,6 +11,7 @@ from fleetd.cli.tables import grid
 from fleetd.cli.text import json_of, write
 from fleetd.cli.verbs import Invocation, verb
 from fleetd.errors import InvalidInput, NotFound
+from fleetd.host.carrier import LINE
 
 _ROOTS = {"apps/v1": "DaemonSet", "fleetd/v1": "SystemdDaemonSet"}
 
@@ -60,9 +61,13 @@ def explain(path: str, *, fields: bool, version: str) -> None:
     help="How to print it.",
 )
 def version(*, form: str) -> None:
-    """Print the version of fleetd."""
+    """Print the version of fleetd.
+
+    As JSON also the one command line that hosts are sent, to put into authorized_keys.
+    """
     if form == "json":
-        write(json_of({"fleetd": __version__, "python": platform.python_version()}))
+        about = {"fleetd": __version__, "python": platform.python_version(), "command": LINE}
+        write(json_of(about))
     else:
         write(f"fleetd {__version__} (Python {platform.python_version()})")
 
