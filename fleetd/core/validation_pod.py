@@ -71,7 +71,7 @@ def _container(found: Findings, path: str, container: Container, *, host_network
         found.error(f"{path}.image", f"{image[:80]!r} is no image", "write name:tag or name@digest")
     for name, words in (("command", container.command), ("args", container.args)):
         for i, word in enumerate(words):
-            _one_line(found, f"{path}.{name}[{i}]", word)
+            found.check(f"{path}.{name}[{i}]", names.text_block, word)
     check_env(found, path, container)
     _ports(found, f"{path}.ports", container.ports, host_network=host_network)
     _resources(found, f"{path}.resources", container.resources)
@@ -89,20 +89,17 @@ def _container(found: Findings, path: str, container: Container, *, host_network
         check_probe(found, f"{path}.readinessProbe", container.readiness_probe, ports)
 
 
-def _one_line(found: Findings, path: str, text: str) -> None:
-    if wrong := names.no_control(text):
-        hint = "put a script of several lines into a ConfigMap, and mount it"
-        found.error(path, wrong, hint)
-
-
 def check_env(found: Findings, path: str, container: Container) -> None:
     """Variables and their sources; a secret must not get into a command line by `$(VAR)`."""
     secret: set[str] = set()
     for i, variable in enumerate(container.env):
         here = f"{path}.env[{i}]"
         found.check(f"{here}.name", names.env_name, variable.name)
-        _value(found, here, variable, secret)
-        if variable.value_from is not None and variable.value_from.secret_key_ref is not None:
+        _value(found, here, variable)
+        source = variable.value_from
+        if (source is not None and source.secret_key_ref is not None) or (
+            secret.intersection(variables(variable.value))
+        ):
             secret.add(variable.name)
         else:
             secret.discard(variable.name)
@@ -117,17 +114,10 @@ def check_env(found: Findings, path: str, container: Container) -> None:
                     )
 
 
-def _value(found: Findings, path: str, variable: EnvVar, secret: set[str]) -> None:
+def _value(found: Findings, path: str, variable: EnvVar) -> None:
     source = variable.value_from
     if source is None:
-        _one_line(found, f"{path}.value", variable.value)
-        for name in variables(variable.value):
-            if name in secret:
-                found.error(
-                    f"{path}.value",
-                    f"$({name}) would write a secret into a unit that all users can read",
-                    "put the whole value into a Secret, and use secretKeyRef",
-                )
+        found.check(f"{path}.value", names.text_block, variable.value)
         return
     here = f"{path}.valueFrom"
     if variable.value:
@@ -234,7 +224,7 @@ def check_probe(found: Findings, path: str, probe: Probe, ports: frozenset[str])
         if not probe.exec_.command:
             found.error(f"{path}.exec.command", "must not be empty")
         for i, word in enumerate(probe.exec_.command):
-            _one_line(found, f"{path}.exec.command[{i}]", word)
+            found.check(f"{path}.exec.command[{i}]", names.text_block, word)
     if probe.http_get is not None:
         _http_get(found, f"{path}.httpGet", probe.http_get)
         _probe_target(found, f"{path}.httpGet", probe.http_get, ports)

@@ -239,7 +239,7 @@ verify() {
   COMPLAINTS=''
   for line in $said; do
     case $line in
-      *'is not executable'* | *obsolete* | *legacy* | *unsafe* | *deprecated* | *marked*) ;;
+      *'is not executable'* | *'Special user'* | *obsolete* | *legacy* | *unsafe* | *deprecated* | *marked*) ;;
       *"$STAGE/verify/"*) COMPLAINTS="$COMPLAINTS; ${line#*"$STAGE/verify/"}" ;;
       fleetd-*) COMPLAINTS="$COMPLAINTS; $line" ;;
     esac

@@ -134,7 +134,8 @@ make_directories() {
 
 make_missing() {
   case $1 in
-    make-directory | make-path) make_directory "$2" 755 ;;
+    make-directory) make_directory "$2" 755 ;;
+    make-path) [ -e "$2" ] || make_directory "$2" 755 ;;
     make-file)
       [ -e "$2" ] && return 0
       make_directory "${2%/*}" 755 || return 1

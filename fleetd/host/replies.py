@@ -221,7 +221,7 @@ def _part(raw: Mapping[str, _Raw], name: str, read: Callable[[Sequence[str]], T]
         return Unknown(f"{name}: failed on the host with {part.status}{said and ': '}{said}")
     try:
         return Known(read(part.rows))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         return Unknown(f"{name}: cannot be read: {lines.clean(str(error))}")
 
 

@@ -205,12 +205,12 @@ WRONG = [
         daemonset(containers=[{"name": n, "image": "i"} for n in ("a", "b")]),
         [f"{POD}.containers[1]"],
     ),
-    ("line break in args", with_container(args=["a\nb"]), [f"{BOX}.args[0]"]),
+    ("bell in args", with_container(args=["a\nb", "\a"]), [f"{BOX}.args[1]"]),
     ("escape in command", with_container(command=["\x1b"]), [f"{BOX}.command[0]"]),
     (
-        "line break in env",
-        with_container(env=[{"name": "A", "value": "a\nb"}]),
-        [f"{BOX}.env[0].value"],
+        "escape in env, where lines are fine",
+        with_container(env=[{"name": "A", "value": "a\nb"}, {"name": "B", "value": "\x1b"}]),
+        [f"{BOX}.env[1].value"],
     ),
     ("env name", with_container(env=[{"name": "A=B"}]), [f"{BOX}.env[0].name"]),
     (
@@ -236,9 +236,9 @@ WRONG = [
         [f"{BOX}.args[0]"],
     ),
     (
-        "secret in a value",
-        with_container(env=[SECRET, {"name": "URL", "value": "u:$(S)@h"}]),
-        [f"{BOX}.env[1].value"],
+        "secret in args by way of a value",
+        with_container(env=[SECRET, {"name": "URL", "value": "u:$(S)@h"}], args=["$(URL)"]),
+        [f"{BOX}.args[0]"],
     ),
     ("port", with_container(ports=[{"containerPort": 0}]), [f"{BOX}.ports[0].containerPort"]),
     (
