@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fleetd.core.actions import Decision, Keep, Mode, Reason, Repair, Start, Update, Wait
+from fleetd.core.actions import Decision, Keep, Mode, Reason, Remove, Repair, Start, Update, Wait
 from fleetd.core.budget import Account, Rules, close_slots, rules_of, unavailable
 from fleetd.core.copies import Copy, DamageKind, Phase
 from fleetd.core.facts import Slot
@@ -131,11 +131,15 @@ class _Turn:
 
     def _repair(self, node: str, copy: Copy) -> Decision:
         mode = _mode(copy)
-        if mode is Mode.RESTART and copy.active:
+        doubled = _repair_reason(copy) is Reason.EXTRA_COPY
+        if copy.active and (doubled or mode is Mode.RESTART):
             if not self._account.afford(node):
                 return self._account.wait(node)
             self._account.take(node, copy.revision, "repair")
         detail = "; ".join(str(entry) for entry in copy.damage)
+        if doubled:
+            # What shares the slot cannot be taken out alone: the slot is cleared, then filled.
+            return Remove(node, self._key, copy.slot, Reason.EXTRA_COPY, detail)
         return Repair(node, self._key, copy.slot, copy.revision, mode, _repair_reason(copy), detail)
 
     def _held_back(self, node: str, copy: Copy) -> Decision:

@@ -7,18 +7,21 @@ import pytest
 
 from fleetd.core.actions import Start, Update
 from fleetd.core.budget import resolve
+from fleetd.core.facts import ContainerSeen, Slot
 from fleetd.core.plan import plan
 from fleetd.core.records import InstanceRecord, RolloutRecord, RolloutState
 from fleetd.core.world import SetState
 from tests.unit.core.worlds import (
     AGENT,
     NOW,
+    Box,
     daemonset,
     decide,
     hosts,
     node,
     record,
     rolling,
+    seen,
     slot,
     verdicts,
     world,
@@ -324,6 +327,17 @@ def test_slot_is_taken_with_the_decision_and_once() -> None:
     (taken,) = decide("old old", updating()).slots
     assert (taken.node, taken.revision, taken.kind, taken.released) == ("n0", "r2", "update", 0.0)
     assert decide("old old", updating(slots=(taken,))).slots == ()
+
+
+def test_slot_with_a_second_copy_in_it_is_cleared_within_the_budget() -> None:
+    box = Box("r2")
+    name = box.unit.removesuffix(".service")
+    first = ContainerSeen("1", name, running=True, ours=True, ds=AGENT, slot=Slot.A)
+    doubled = seen(box, engine=(first, replace(first, id="2", name="by-hand")))
+    said = {"n0": doubled, "n1": doubled, "n2": seen(box)}
+    result = plan(world(said, updating(1)), NOW)
+    assert verdicts(result) == f"remove:ExtraCopy {FULL} {OK}"
+    assert [(taken.node, taken.kind) for taken in result.slots] == [("n0", "repair")]
 
 
 def test_repair_slot_bears_the_revision_of_the_copy() -> None:
