@@ -1,16 +1,101 @@
-"""What the state knows, in Kubernetes' shapes: get, describe, history, why. Reads only."""
+"""What the state knows, in Kubernetes' shapes: get, history, where a rollout stands. Reads only."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from fleetd.api.history import history
 from fleetd.api.reports import Query, Report, Revision, Shape
-from fleetd.api.session import Session
+from fleetd.core import views
 from fleetd.core.meta import Key
-from fleetd.core.records import ObjectRecord, RolloutRecord, RolloutState, StatusRecord
-from fleetd.errors import NotFound
+from fleetd.core.node import Inventory
+from fleetd.core.records import (
+    EventRecord,
+    InstanceRecord,
+    NodeRecord,
+    ObjectRecord,
+    RevisionRecord,
+    RolloutRecord,
+    RolloutState,
+    StatusRecord,
+)
+from fleetd.engine.nodes import nodes_of
+from fleetd.errors import InvalidInput, NotFound
 from fleetd.ports import Store
+
+OBJECTS = {"configmaps": "ConfigMap", "secrets": "Secret"}
+
+
+def get(store: Store, inventory: Inventory, kind: str, query: Query) -> list[Shape]:
+    """Objects of a kind (in the plural), by namespace and name.
+
+    Raises:
+        InvalidInput: fleetd has no such kind.
+    """
+    match kind:
+        case "daemonsets":
+            return daemonsets(store, query)
+        case "pods":
+            return list(pods(store, query))
+        case "nodes":
+            return nodes(store, inventory, query)
+        case "events":
+            return events(store, query)
+        case "controllerrevisions":
+            return list(controllerrevisions(store, query))
+        case "configmaps" | "secrets":
+            rows = _objects(store, OBJECTS[kind], query)
+            return [views.object_view(row, reveal=True) for row in rows]
+        case _:
+            raise InvalidInput(f"there is no kind {kind!r} here")
+
+
+def daemonsets(store: Store, query: Query) -> list[Shape]:
+    """DaemonSets with the status of the last pass over them."""
+    statuses = {(row.namespace, row.name): row for row in store.read(StatusRecord)}
+    return [
+        views.daemonset_view(row, statuses.get((row.namespace, row.name)))
+        for row in _objects(store, "DaemonSet", query)
+    ]
+
+
+def pods(store: Store, query: Query) -> Iterator[Shape]:
+    """Copies as Pods, named `<daemonset>-<node>`."""
+    owners = {(row.namespace, row.name): row for row in store.read(ObjectRecord, kind="DaemonSet")}
+    revisions = {(row.namespace, row.name, row.revision): row for row in store.read(RevisionRecord)}
+    hosts = {row.name: row for row in store.read(NodeRecord)}
+    for row in store.read(InstanceRecord):
+        owner = owners.get((row.namespace, row.name))
+        named = query.name in ("", f"{row.name}-{row.node}")
+        if owner and named and query.namespace in (None, row.namespace):
+            revision = revisions.get((row.namespace, row.name, row.revision))
+            yield views.pod_view(views.Pod(row, owner, revision, hosts.get(row.node)))
+
+
+def nodes(store: Store, inventory: Inventory, query: Query) -> list[Shape]:
+    """Hosts as Nodes: those of the inventory, and those that left and are not clean yet."""
+    records = {row.name: row for row in store.read(NodeRecord)}
+    return [
+        views.node_view(node, records.get(node.name))
+        for node in nodes_of(inventory, records.values())
+        if query.name in ("", node.name)
+    ]
+
+
+def events(store: Store, query: Query) -> list[Shape]:
+    """Events, the oldest first."""
+    rows = [row for row in store.read(EventRecord) if query.namespace in (None, row.namespace)]
+    rows.sort(key=lambda row: row.last)
+    return [views.event_view(row) for row in rows if query.name in ("", row.name)]
+
+
+def controllerrevisions(store: Store, query: Query) -> Iterator[Shape]:
+    """Revisions, by DaemonSet and number."""
+    for owner in _objects(store, "DaemonSet", Query(query.namespace)):
+        for row in history(store, Key(owner.namespace, owner.name)):
+            if query.name in ("", f"{row.name}-{row.revision}", row.name):
+                yield views.revision_view(row, owner)
 
 
 def daemonset(store: Store, key: Key) -> ObjectRecord:
@@ -25,8 +110,15 @@ def revisions(store: Store, key: Key) -> tuple[Revision, ...]:
     """The known revisions of a DaemonSet, oldest first."""
     daemonset(store, key)
     rows = history(store, key)
+    last = rows[-1].revision if rows else ""
     return tuple(
-        Revision(row.number, row.revision, row.cause, row is rows[-1], json.loads(row.template_json))
+        Revision(
+            number=row.number,
+            revision=row.revision,
+            cause=row.cause,
+            current=row.revision == last,
+            template=json.loads(row.template_json),
+        )
         for row in rows
     )
 
@@ -39,7 +131,9 @@ def standing(store: Store, key: Key) -> Report:
     holders = json.loads(statuses[0].status_json)["holders"] if statuses else {}
     seen = record.observed_generation == record.generation
     done = seen and bool(rollouts) and rollouts[0].state is RolloutState.COMPLETE
-    problems = () if seen else ("this generation has not been acted upon yet",)
+    problems: tuple[str, ...] = ()
+    if not seen:
+        problems = ("this generation has not been acted upon yet",)
     if rollouts and rollouts[0].state is RolloutState.FAILED:
         problems = (*problems, rollouts[0].reason)
     return Report(
@@ -49,16 +143,9 @@ def standing(store: Store, key: Key) -> Report:
     )
 
 
-def get(session: Session, kind: str, query: Query) -> list[Shape]:
-    """Objects of a kind."""
-    return []
-
-
-def describe(session: Session, kind: str, query: Query) -> str:
-    """The text of `describe`."""
-    return ""
-
-
-async def why(session: Session, node: str, wanted: Key | None) -> tuple[str, ...]:
-    """What each DaemonSet does on the node, and why, by a look at the fleet as it is now."""
-    return ()
+def _objects(store: Store, kind: str, query: Query) -> list[ObjectRecord]:
+    return [
+        row
+        for row in store.read(ObjectRecord, kind=kind)
+        if query.namespace in (None, row.namespace) and query.name in ("", row.name)
+    ]

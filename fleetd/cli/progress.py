@@ -56,7 +56,8 @@ class Count:
         )
         words += [f"{number} {word}" for word, number in others if number]
         if "budget" in self.counts:
-            words.append(f"{self.counts.get('unavailable', 0)} of {self.counts['budget']} down")
+            down = self.counts.get("unavailable", 0)
+            words.append(f"{down} down (budget {self.counts['budget']})")
         return ", ".join(words)
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
-from fleetd.api import apply, delete, diffs, history, hosts, reading, running, streams
+from fleetd.api import apply, delete, describing, diffs, history, hosts, reading, running, streams
 from fleetd.api.fleet import Fleet, open_fleet
 from fleetd.api.nodes import Nodes
 from fleetd.api.rehearsal import Rehearsal
@@ -27,6 +27,7 @@ from fleetd.api.reports import (
 from fleetd.api.session import Session
 from fleetd.core.meta import Key
 from fleetd.core.node import Inventory, Ssh
+from fleetd.core.why import explain
 from fleetd.documents.inventory import read_inventory
 from fleetd.documents.load import Documents, load
 from fleetd.errors import NotFound
@@ -61,23 +62,35 @@ class Local:
 
     async def get(self, kind: str, query: Query) -> list[Shape]:
         """Objects of a kind, as last seen; with `refresh`, as they are now."""
-        session = self._session(Rehearsal(self.store))
-        if query.refresh:
-            await session.reconciler(None, RunOptions(), _nobody).once(act=False)
-        return reading.get(session, kind, query)
+        store = await self._seen(query)
+        return reading.get(store, self._inventory(), kind, query)
 
     async def describe(self, kind: str, query: Query) -> str:
         """The text of `describe`."""
-        session = self._session(Rehearsal(self.store))
-        if query.refresh:
-            await session.reconciler(None, RunOptions(), _nobody).once(act=False)
-        return reading.describe(session, kind, query)
+        store = await self._seen(query)
+        return describing.describe(store, self._inventory(), kind, query)
+
+    async def _seen(self, query: Query) -> Store:
+        """The state, after a look at all hosts when one is asked for."""
+        if not query.refresh:
+            return self.store
+        store = Rehearsal(self.store)
+        await self._session(store).reconciler(None, RunOptions(), _nobody).once(act=False)
+        return store
 
     async def why(self, node: str, daemonset: tuple[str, str] | None) -> tuple[str, ...]:
         """Look at the fleet now, and explain what each DaemonSet does on the node."""
         session = self._session(Rehearsal(self.store))
-        wanted = Key(*daemonset) if daemonset else None
-        return await reading.why(session, node, wanted)
+        hosts.named(session, [node])
+        if daemonset:
+            reading.daemonset(session.store, Key(*daemonset))
+        reconciler = session.reconciler(None, RunOptions(), _nobody)
+        done = await reconciler.once(act=False)
+        if reconciler.world is None:
+            return ()
+        wanted = [Key(*daemonset)] if daemonset else [each.key for each in reconciler.world.sets]
+        told = (explain(node, key, reconciler.world, done.plan) for key in wanted)
+        return tuple("\n".join(lines) for lines in told if lines)
 
     async def history(self, namespace: str, name: str) -> tuple[Revision, ...]:
         """The known revisions, oldest first."""
@@ -304,7 +317,7 @@ class Local:
         }
         shapes = [
             shape
-            for shape in reading.get(session, "daemonsets", query)
+            for shape in reading.daemonsets(session.store, query)
             if f"{shape['metadata']['namespace']}/{shape['metadata']['name']}" in wanted
         ]
         return replace(report, daemonsets=tuple(shapes))

@@ -71,6 +71,7 @@ def object_view(record: ObjectRecord, *, reveal: bool = False) -> View:
     """A stored document and what the state adds to its metadata; `reveal` shows Secret values."""
     view: View = json.loads(record.document_json)
     view.setdefault("metadata", {}).update(
+        namespace=record.namespace,
         uid=record.uid,
         generation=record.generation,
         resourceVersion=str(record.resource_version),

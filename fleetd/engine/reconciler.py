@@ -22,7 +22,7 @@ from fleetd.core.meta import Key
 from fleetd.core.node import Inventory, Node
 from fleetd.core.plan import Plan, plan
 from fleetd.core.records import NodeRecord
-from fleetd.core.world import SetState
+from fleetd.core.world import World
 from fleetd.engine.executor import Executor, Outcome, Step, describe
 from fleetd.engine.leaving import farewell
 from fleetd.engine.nodes import facts_of, identify, nodes_of, remember
@@ -85,8 +85,8 @@ class Reconciler:
     background: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     moving: set[str] = field(default_factory=set)
     """Nodes whose last observation is no longer to be trusted."""
-    sets: tuple[SetState, ...] = ()
-    """The DaemonSets of the last pass."""
+    world: World | None = None
+    """What the last pass decided on."""
 
     async def once(self, *, act: bool = True) -> Pass:
         """One pass; without `act` it ends before the first order (over a store that forgets)."""
@@ -188,7 +188,7 @@ class Reconciler:
         for (node, ds, _), tried in self.tries.items():
             failures.setdefault(ds, {})[node] = tried.message
         world = self.worlds.world(nodes, seen, self.scope, failures, self.confirm_removals)
-        self.sets = world.sets
+        self.world = world
         decided = plan(world, self.clock.now())
         if self.scope is None:
             return decided
@@ -260,7 +260,7 @@ class Reconciler:
     def _tell(self, decided: Plan) -> None:
         budgets = {
             state.key: rules_of(state.daemonset, decided.statuses[state.key].desired)
-            for state in self.sets
+            for state in (self.world.sets if self.world else ())
             if state.key in decided.statuses
         }
         self.sink.emit(

@@ -71,7 +71,7 @@ TOLD = {"desired": 10, "updated": 4, "available": 6, "unavailable": 3, "unknown"
                     },
                 )
             ],
-            "12 of 40 done, 2 in flight, 1 failed, 3 skipped, 3 of 4 down",
+            "12 of 40 done, 2 in flight, 1 failed, 3 skipped, 3 down (budget 4)",
             id="rollout-with-budget",
         ),
         pytest.param(

@@ -113,7 +113,8 @@ def test_nothing_is_replaced_without_a_variable(text: str) -> None:
     asked: list[str] = []
     expanded = expansion.expand(text, asked.append)
     assert tuple(asked) == expansion.variables(text)
-    assert expanded == text.replace("$$", "$")
+    # Between $( and ) even $$ is a name, as in Kubernetes; everywhere else it stands for $.
+    assert expanded == text.replace("$$", "$") or any("$$" in name for name in asked)
 
 
 def test_paths() -> None:
