@@ -37,6 +37,12 @@ SHORTEST_S = 0.5
 LONGEST_S = 3.0
 TRIES = 3
 """An action that failed this often in one run is given up until the next run."""
+REPEATS = 5
+"""And so is one that was done this often and was due again each time."""
+
+
+_Place = tuple[str, Key, str, str]
+"""What a try is counted by: node, DaemonSet, kind of action, revision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +67,14 @@ class Run:
 
 @dataclass(slots=True)
 class _Try:
-    count: int
+    failed: int
+    done: int
     after: float
     message: str
+
+    @property
+    def hopeless(self) -> bool:
+        return self.failed >= TRIES or self.done >= REPEATS
 
 
 @dataclass(slots=True)
@@ -81,7 +92,7 @@ class Reconciler:
     confirm_removals: int | None = None
     seen: dict[str, Part[Observation]] = field(default_factory=dict)
     looked: dict[str, float] = field(default_factory=dict)
-    tries: dict[tuple[str, Key, str], _Try] = field(default_factory=dict)
+    tries: dict[_Place, _Try] = field(default_factory=dict)
     background: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     moving: set[str] = field(default_factory=set)
     """Nodes whose last observation is no longer to be trusted."""
@@ -185,8 +196,9 @@ class Reconciler:
 
     def _decide(self, nodes: tuple[Node, ...], seen: Mapping[str, Part[Observation]]) -> Plan:
         failures: dict[Key, dict[str, str]] = {}
-        for (node, ds, _), tried in self.tries.items():
-            failures.setdefault(ds, {})[node] = tried.message
+        for (node, ds, *_), tried in self.tries.items():
+            if tried.message:
+                failures.setdefault(ds, {})[node] = tried.message
         world = self.worlds.world(nodes, seen, self.scope, failures, self.confirm_removals)
         self.world = world
         decided = plan(world, self.clock.now())
@@ -214,7 +226,7 @@ class Reconciler:
 
     def _may_try(self, action: Action, now: float) -> bool:
         tried = self.tries.get(_place(action))
-        return tried is None or (tried.count < TRIES and tried.after <= now)
+        return tried is None or (not tried.hopeless and tried.after <= now)
 
     def _learn(self, step: Step) -> None:
         """Take in what a step showed; what moved is to be looked at again."""
@@ -226,18 +238,21 @@ class Reconciler:
             return
         self.moving.add(node)
         place = _place(step.action)
+        before = self.tries.get(place, _Try(0, 0, 0.0, ""))
         if step.outcome is Outcome.DONE:
-            self.tries.pop(place, None)
+            # Done and due again: what is put right there does not stay right.
+            self.tries[place] = _Try(0, before.done + 1, 0.0, "")
             return
-        count = self.tries[place].count + 1 if place in self.tries else 1
-        self.tries[place] = _Try(count, self.clock.monotonic() + 2.0**count, step.message)
+        failed = before.failed + 1
+        again = self.clock.monotonic() + 2.0**failed
+        self.tries[place] = _Try(failed, before.done, again, step.message)
 
     def _stuck(self, done: Pass) -> bool:
         """Whether nothing but given-up actions keeps the fleet from being settled."""
         given_up = [
             action
             for action in done.plan.actions
-            if (tried := self.tries.get(_place(action))) and tried.count >= TRIES
+            if (tried := self.tries.get(_place(action))) and tried.hopeless
         ]
         starting = any(
             isinstance(item, Wait) and item.reason in (Reason.STARTING, Reason.SLOW_START)
@@ -280,5 +295,5 @@ class Reconciler:
         )
 
 
-def _place(action: Action) -> tuple[str, Key, str]:
-    return (action.node, action.ds, getattr(action, "revision", ""))
+def _place(action: Action) -> _Place:
+    return (action.node, action.ds, type(action).__name__, getattr(action, "revision", ""))
