@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import os
 import shutil
@@ -79,17 +80,20 @@ class Sshd:
         """The processes under the listener, and theirs: one chain for each open connection."""
         found, ask = list[int](), [self.process.pid]
         while ask:
-            path = Path(f"/proc/{ask[0]}/task/{ask[0]}/children")
-            ask = ask[1:] + (
-                [int(pid) for pid in path.read_text().split()] if path.exists() else []
-            )
-            found = list(dict.fromkeys([*found, *ask]))
+            pid = ask.pop(0)
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                ask += [int(child) for child in children]
+                found += [int(child) for child in children]
         return found
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, and all of its processes."""
-        for pid in [*self.children(), self.process.pid]:
-            os.kill(pid, number)
+        for pid in self.children():
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+                os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
 
 
 def required() -> str:
@@ -127,9 +131,7 @@ async def sshd(home: Path, *, options: Iterable[str] = (), port: int = 0) -> Asy
             raise AssertionError(f"sshd does not start: {server.log}")
         yield server
     finally:
-        for pid in [*server.children(), process.pid]:
-            if process.returncode is None or pid != process.pid:
-                os.kill(pid, signal.SIGKILL)
+        server.signal(signal.SIGKILL)
         await process.wait()
         await reading
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hmac
 import os
 import signal
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -182,7 +182,8 @@ async def test_a_restarted_host_is_connected_again(
     ssh = server.trust()
     assert (await run(transport, ssh, "echo", "hello")).status == 0
     for pid in server.children():
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # a parent took it along
+            os.kill(pid, signal.SIGKILL)
     assert (await run(transport, ssh, "echo", "hello")).status == 0
 
 
@@ -286,15 +287,21 @@ async def test_a_jump_that_leads_nowhere_is_told_so(
 
 
 async def test_giving_up_on_a_host_behind_a_jump_leaves_the_jump_usable(tmp_path: Path) -> None:
-    silent = socket.socket()
-    silent.bind(("127.0.0.1", 0))
-    silent.listen()
+    reached = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
     async with sshd(tmp_path / "jump") as jump:
         jump_ssh = jump.trust(f"bastion,web {jump.key}")
         transport = SshTransport({"bastion": jump_ssh}.get)
-        ssh = replace(jump_ssh, port=silent.getsockname()[1], jump="bastion")
+        ssh = replace(jump_ssh, port=port, jump="bastion")
         waiting = asyncio.create_task(run(transport, ssh, "echo", "hello", name="web"))
-        await until(lambda: jump.logins == 1)
+        await asyncio.wait_for(reached.wait(), 20)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         assert (await run(transport, jump_ssh, "echo", "hello", name="bastion")).status == 0
