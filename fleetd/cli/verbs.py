@@ -73,9 +73,13 @@ class Invocation:
         done: str = "",
         mutating: bool = True,
     ) -> int:
-        """Do what changes hosts, with progress, and print its report; the exit code."""
+        """Do what changes hosts, with progress, and print its report; the exit code.
+
+        A dry run writes nothing, so it neither takes the lock nor makes a state.
+        """
+        writes = mutating and not options.dry_run
         with reporting() as progress:
-            report = self.ask(lambda client: work(client, progress), mutating=mutating)
+            report = self.ask(lambda client: work(client, progress), mutating=writes)
         return print_report(report, form, options, done)
 
 
