@@ -221,6 +221,19 @@ engine_failed() {
   LISTED=$ONE_LINE$NL
 }
 
+# os_release: sets DISTRIBUTION to its name and version, such as `debian 12`.
+os_release() {
+  id='' version=''
+  while IFS='=' read -r name value; do
+    value=${value#[\"\']}
+    case $name in
+      ID) id=${value%[\"\']} ;;
+      VERSION_ID) version=${value%[\"\']} ;;
+    esac
+  done </etc/os-release
+  DISTRIBUTION="$id${version:+ $version}"
+} 2>/dev/null
+
 observe_facts() {
   read -r host </proc/sys/kernel/hostname
   read -r kernel </proc/sys/kernel/osrelease
@@ -233,7 +246,7 @@ observe_facts() {
     ppc64le | s390x | riscv64) arch=$machine ;;
     *) arch=$(printf '%s' "$machine" | tr 'A-Z-' 'a-z_' | head -c 20) ;;
   esac
-  distribution=$(. /etc/os-release 2>/dev/null && printf '%s %s' "${ID-}" "${VERSION_ID-}")
+  os_release
   systemd=$(systemctl --version 2>/dev/null)
   systemd=${systemd#systemd }
   systemd=${systemd%%[!0-9]*}
@@ -244,7 +257,7 @@ observe_facts() {
   [ ! -e /sys/fs/cgroup/cgroup.controllers ] || cgroup=2
   [ ! -e /sys/fs/selinux/enforce ] || selinux=1
   facts="hostname$TAB${host:--}${NL}os${TAB}linux${NL}arch$TAB$arch${NL}kernel$TAB${kernel:--}$NL"
-  facts="${facts}distribution$TAB${distribution:--}${NL}systemd$TAB${systemd:-0}$NL"
+  facts="${facts}distribution$TAB${DISTRIBUTION:--}${NL}systemd$TAB${systemd:-0}$NL"
   facts="${facts}podman$TAB${podman:--}${NL}docker$TAB${docker:--}$NL"
   facts="${facts}cgroup$TAB$cgroup${NL}selinux$TAB$selinux$NL"
   part facts 0 "$facts"
