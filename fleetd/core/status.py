@@ -51,7 +51,7 @@ def status_of(state: SetState, places: Sequence[Place], progress: Progress, rule
     wanted = [place for place in places if place.desired]
     available = sum(place.available for place in wanted)
     unknown = [place for place in wanted if place.unknown]
-    holders = {place.name: why for place in places if (why := _why_held_up(state, place))}
+    holders = {place.name: why for place in places if (why := _why_held_up(state, place, rules))}
     down = {
         place.name: why_not_available(state, place)
         for place in wanted
@@ -85,15 +85,19 @@ def _revision(place: Place) -> str:
     return place.remembered.revision if place.remembered and not place.known else ""
 
 
-def _why_held_up(state: SetState, place: Place) -> str:
-    """Why a place is not as it should be in the end, "" when it is."""
+def _why_held_up(state: SetState, place: Place, rules: Rules) -> str:
+    """Why a place is not as it should be in the end, "" when it is.
+
+    Under OnDelete a good copy of any revision is as it should be: it waits for its operator.
+    """
     if place.node.held and (place.desired or place.copies):
         return "on hold"
     if not place.desired:
         if not _is_current(place):
             return "" if place.eligibility.run is False else place.eligibility.reason
         return f"has a copy although {place.eligibility.reason}"
-    if why := why_not_available(state, place):
+    left_alone = rules.on_delete and place.available
+    if not left_alone and (why := why_not_available(state, place)):
         return why
     if len(place.copies) > 1:
         return "has more than one copy"

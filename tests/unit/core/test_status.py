@@ -167,6 +167,13 @@ def test_holders_say_why() -> None:
     assert "disabled" in status.holders["n5"]
 
 
+def test_on_delete_holds_up_nobody_whose_copy_is_good() -> None:
+    state = replace(STATE, daemonset=daemonset(updateStrategy={"type": "OnDelete"}))
+    status = of("old new old!", state)
+    assert list(status.holders) == ["n2"]
+    assert "failed" in status.holders["n2"]
+
+
 def test_held_node_is_named() -> None:
     nodes = (node("n0", held=True), node("n1"))
     status = plan(world(hosts("old new"), STATE, nodes=nodes), NOW).statuses[AGENT]
