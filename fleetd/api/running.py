@@ -25,6 +25,12 @@ from fleetd.errors import Refused
 from fleetd.ports import Put
 
 SOURCES = "inventory-sources"
+_WAITING = {
+    "ProgressDeadlineExceeded": "the rollout failed",
+    "RolloutStalled": "the rollout waits for hosts",
+    "RolloutPaused": "the rollout is paused",
+}
+"""Reasons of a DaemonSet's conditions that tell of a rollout which does not go on by itself."""
 
 
 async def run(
@@ -118,6 +124,12 @@ def _problems(last: Pass, ended: str) -> tuple[str, ...]:
         f"(`fleetd purge {node.name}` gives it up)"
         for node in last.nodes
         if node.left
+    ]
+    problems += [
+        f"{key}: {_WAITING[condition.reason]}: {condition.message}"
+        for key, status in sorted(last.plan.statuses.items())
+        for condition in status.conditions
+        if condition.reason in _WAITING
     ]
     if ended == "time":
         problems.append("time ran out before the fleet was settled; run again to go on")
