@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from fleetd.api.reading import SOURCES, sources
 from fleetd.api.rehearsal import Rehearsal
 from fleetd.api.reports import Change, Entry, Progress, Report, RunOptions
 from fleetd.api.session import Session
@@ -24,7 +25,6 @@ from fleetd.engine.reconciler import Pass, Run
 from fleetd.errors import Refused
 from fleetd.ports import Put
 
-SOURCES = "inventory-sources"
 _WAITING = {
     "ProgressDeadlineExceeded": "the rollout failed",
     "RolloutStalled": "the rollout waits for hosts",
@@ -57,16 +57,15 @@ async def run(
 def check_sources(session: Session, options: RunOptions) -> None:
     """Remember the inventory's sources; another set of them needs saying so."""
     now = "\n".join(session.inventory.sources)
-    rows = session.store.read(Setting, name=SOURCES)
-    if rows and rows[0].value != now and not options.new_inventory:
-        was = ", ".join(rows[0].value.splitlines())
+    was = sources(session.store)
+    if was and was != session.inventory.sources and not options.new_inventory:
         raise Refused(
-            f"this state was last used with another inventory: {was}; "
+            f"this state was last used with another inventory: {', '.join(was)}; "
             f"now: {', '.join(session.inventory.sources)}. "
             "Hosts that only the other one has would count as leaving; "
             "say --new-inventory if that is meant"
         )
-    if not options.dry_run and (not rows or rows[0].value != now):
+    if not options.dry_run and was != session.inventory.sources:
         session.store.commit([Put(Setting(SOURCES, now))])
 
 
@@ -108,13 +107,18 @@ def _agreed(
 ) -> bool:
     """Whether all that is not as asked is within what the caller takes."""
     unreachable = {item.node for item in last.plan.decisions if isinstance(item, UnknownHost)}
-    hands_off = {item.node for item in last.plan.decisions if isinstance(item, Held)}
     if len(unreachable) > (options.max_unreachable or 0):
         return False
     guarded = any(item.reason is Reason.REMOVAL_GUARD for item in last.plan.decisions)
     foreign = any(item.reason is Reason.OTHER_FLEET for item in last.plan.decisions)
-    holding = {node for nodes in holders.values() for node in nodes}
-    return not guarded and not foreign and holding <= unreachable | hands_off
+    # A taint with NoSchedule keeps the copy that was there before it: that is as asked, too.
+    excused = {
+        (str(item.ds), item.node)
+        for item in last.plan.decisions
+        if isinstance(item, UnknownHost | Held) or item.reason is Reason.MISSCHEDULED
+    }
+    holding = {(name, node) for name, nodes in holders.items() for node in nodes}
+    return not guarded and not foreign and holding <= excused
 
 
 def _problems(last: Pass, ended: str) -> tuple[str, ...]:
