@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 from typing import Any, Final
 
 import yaml
@@ -57,7 +57,7 @@ class Result:
         return [each["reason"] for each in self.json["decisions"] if each["node"] == node]
 
     def __str__(self) -> str:
-        return f"{' '.join(self.argv)}\nexited {self.code}\n{self.stdout}\n{self.stderr}"
+        return f"fleetd {' '.join(self.argv)}\nexited {self.code}\n{self.stdout}\n{self.stderr}"
 
 
 @dataclass
@@ -83,9 +83,18 @@ class Admin:
 
     def fleetd(self, *words: str | Path, code: int | None = 0, timeout: float = 90) -> Result:
         """Run `fleetd WORDS...` to its end; asserts the exit code unless `code` is None."""
-        argv = self.argv(*words)
-        ended = self.fleet.coordinator(argv, env=self.env, cwd=self.directory, timeout=timeout)
-        result = Result(tuple(argv), ended.returncode, ended.stdout, ended.stderr)
+        return self.end(self.start(*words), code=code, timeout=timeout)
+
+    def end(self, started: Popen[str], *, code: int | None = 0, timeout: float = 90) -> Result:
+        """Wait for what `start` began; asserts the exit code unless `code` is None."""
+        words = tuple(map(str, started.args)) if isinstance(started.args, list) else ()
+        try:
+            out, err = started.communicate(timeout=timeout)
+        except TimeoutExpired:
+            started.kill()
+            out, err = started.communicate()
+            raise AssertionError(f"{words} still ran after {timeout} s\n{out}\n{err}") from None
+        result = Result(words[words.index(str(FLEETD)) + 1 :], started.returncode, out, err)
         assert code is None or result.code == code, str(result)
         return result
 
@@ -173,17 +182,19 @@ def unit_agent(
     *,
     lock: str = "lock",
     env: Mapping[str, str] | None = None,
+    directives: str = "",
     systemd: Document | None = None,
     pod: Document | None = None,
     **more: Any,
 ) -> Document:
     """The test agent as a systemd workload.
 
-    `env` is what agent.sh reads; `systemd` and `pod` add fields to the workload (files, env,
-    readinessProbe, ...) and beside it (tolerations, nodeSelector, ...); `more` goes to `daemonset`.
+    `env` is what agent.sh reads; `directives` end the unit text; `systemd` and `pod` add fields to
+    the workload (files, env, readinessProbe, ...) and beside it (tolerations, nodeSelector, ...);
+    `more` goes to `daemonset`.
     """
     words = " ".join(f'"{key}={value}"' for key, value in _agent_env(version, lock, env).items())
-    unit = f"[Service]\nEnvironment={words}\nExecStart=/opt/lab/agent\n"
+    unit = f"[Service]\nEnvironment={words}\nExecStart=/opt/lab/agent\n{directives}"
     template = {"systemd": {"unit": unit, **(systemd or {})}, **(pod or {})}
     return daemonset(name, template, api="fleetd/v1", **more)
 

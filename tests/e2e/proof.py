@@ -5,6 +5,7 @@ Read out of band, never through fleetd, so that a wrong fleetd cannot prove itse
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from tests.e2e.lab import Host, Timeline
@@ -47,6 +48,24 @@ def snapshot(host: Host) -> Snapshot:
     return dict(line.split("\t", 1) for line in lines)
 
 
+def shape(host: Host) -> Snapshot:
+    """What of a snapshot is the same again once a damage is repaired: all but times and runs."""
+    volatile = re.compile(r"inode \d+, mtime \S+ ctime \S+ |(InvocationID|NRestarts)=\w* ?")
+    records = tuple(
+        f"content of {path}"
+        for path in (
+            "/var/lib/fleetd-node/ledger",  # holds inodes and times
+            "/var/lib/fleetd-node/owner",  # holds the term of the last change
+            "/run/fleetd-node/stamp/",
+        )
+    )
+    return {
+        name: "" if name.startswith(("fleetd-", "example")) else volatile.sub("", value)
+        for name, value in snapshot(host).items()
+        if not name.startswith(records)
+    }
+
+
 def snapshots(hosts: Iterable[Host]) -> dict[str, Snapshot]:
     """The same of several hosts, by their names."""
     return {host.name: snapshot(host) for host in hosts}
@@ -67,7 +86,7 @@ def leftovers(host: Host) -> list[str]:
         find /var/lib/fleetd-node/w /run/fleetd-node/stamp /run/fleetd-node/probe \
             -mindepth 1 2>/dev/null
         systemctl list-units --all --plain --no-legend 'fleetd-*' | cut -d ' ' -f 1
-        grep -v '^#' /var/lib/fleetd-node/ledger 2>/dev/null | sed 's/^/ledger: /'
+        grep -v '^end$' /var/lib/fleetd-node/ledger 2>/dev/null | sed 's/^/ledger: /'
     """
     if host.spec.runtime != "none":
         script += f"\n{host.spec.runtime} ps --all --format '{{{{.Names}}}}'"
