@@ -7,22 +7,28 @@ there at once.
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from fleetd.cli.main import main as run
 from fleetd.cli.settings import Settings
-from fleetd.client import Client
+from fleetd.client import Client, Reads
 
 
 def main() -> int:
     """Run the command line of this process; the exit code."""
-    return run(_open_client, _demo)
+    return run(_open_client, _open_reads, _demo)
 
 
 def _open_client(settings: Settings, *, mutating: bool) -> AbstractAsyncContextManager[Client]:
     from fleetd.app import open_client
 
     return open_client(settings, mutating=mutating)
+
+
+def _open_reads(settings: Settings) -> AbstractContextManager[Reads]:
+    from fleetd.app import open_reads
+
+    return open_reads(settings)
 
 
 def _demo() -> int:

@@ -7,32 +7,42 @@ reading run opens the state read-only and may run beside it.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
-import secrets
-import socket
 import sys
-import uuid
-from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-from fleetd.adapters.clock import SystemClock
-from fleetd.adapters.lock import hold
-from fleetd.adapters.sinks import LogSink, Silence
-from fleetd.adapters.ssh import SshTransport, raise_file_limit
 from fleetd.adapters.store import SqliteStore
-from fleetd.api.fleet import known_fleet, open_fleet, raise_term
-from fleetd.cli import demo as demo_show
+from fleetd.api import reading
 from fleetd.cli.settings import Settings
-from fleetd.client import Client
-from fleetd.client.local import Local
-from fleetd.core.node import Ssh
+from fleetd.client import Client, Reads
+from fleetd.client.reader import Reader
+from fleetd.core.node import Inventory, Ssh
 
 THREADS = 64
 """asyncssh and name resolution share the loop's executor; the default of six starves them (P 7)."""
 DEMO_HOSTS = 20
+
+
+@contextmanager
+def open_reads(settings: Settings) -> Iterator[Reads]:
+    """The state of these settings, for reading; nothing else is opened, and little imported.
+
+    Raises:
+        StateBroken: the state cannot be opened.
+    """
+    store = SqliteStore(_state(settings), readonly=True)
+
+    def inventory() -> Inventory:
+        from fleetd.documents.inventory import read_inventory
+
+        return read_inventory(settings.inventory or reading.sources(store))
+
+    try:
+        yield Reader(store, inventory)
+    finally:
+        store.close()
 
 
 @asynccontextmanager
@@ -43,12 +53,22 @@ async def open_client(settings: Settings, *, mutating: bool) -> AsyncIterator[Cl
         StateHeld: another fleetd writes to this state.
         StateBroken: the state cannot be opened.
     """
+    import secrets
+    import socket
+    from concurrent.futures import ThreadPoolExecutor
+
+    from fleetd.adapters.clock import SystemClock
+    from fleetd.adapters.lock import hold
+    from fleetd.adapters.sinks import LogSink, Silence
+    from fleetd.adapters.ssh import SshTransport, raise_file_limit
+    from fleetd.api.fleet import known_fleet, open_fleet, raise_term
+    from fleetd.client.local import Local
+
     raise_file_limit()
-    directory = Path(settings.state)
     with ExitStack() as stack:
         if mutating:
-            stack.enter_context(hold(directory, " ".join(sys.argv)))
-        store = SqliteStore(directory / "state.db", readonly=not mutating)
+            stack.enter_context(hold(Path(settings.state), " ".join(sys.argv)))
+        store = SqliteStore(_state(settings), readonly=not mutating)
         stack.callback(store.close)
         fleet = known_fleet(store)
         if mutating:
@@ -80,16 +100,26 @@ async def open_client(settings: Settings, *, mutating: bool) -> AsyncIterator[Cl
 
 def demo() -> int:
     """Run the demo; its exit code."""
+    from fleetd.cli import demo as demo_show
+
     demo_show.demo(DEMO_HOSTS)
     return 0
 
 
+def _state(settings: Settings) -> Path:
+    return Path(settings.state) / "state.db"
+
+
 def _fresh_id() -> str:
+    import uuid
+
     return str(uuid.uuid4())
 
 
 def _user() -> str:
     """Who asks, for the audit: the person behind sudo where there is one."""
+    import getpass
+
     environment: Mapping[str, str] = os.environ
     try:
         return environment.get("SUDO_USER") or getpass.getuser()

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from fleetd.api.draft import Draft, Place, daemonset_of
-from fleetd.api.history import forget_revisions, history
+from fleetd.api.history import forget_revisions
+from fleetd.api.reading import history
 from fleetd.core.meta import Key
 from fleetd.core.records import RemovalRecord, RolloutRecord, SlotRecord, StatusRecord
 from fleetd.core.references import references

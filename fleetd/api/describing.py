@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from fleetd.api import reading
 from fleetd.api.reports import Query, Shape
-from fleetd.core.meta import Key
+from fleetd.core.key import Key
 from fleetd.core.node import Inventory
 from fleetd.core.records import StatusRecord
 from fleetd.errors import InvalidInput, NotFound
@@ -19,7 +19,7 @@ from fleetd.ports import Store
 WIDTH = 16
 
 
-def describe(store: Store, inventory: Inventory, kind: str, query: Query) -> str:
+def describe(store: Store, inventory: Callable[[], Inventory], kind: str, query: Query) -> str:
     """Everything about one object, or each of them, with its events.
 
     Raises:

@@ -17,6 +17,7 @@ from typing import Any
 from fleetd.api.content import content_of, data_of, missing, whole
 from fleetd.api.draft import Draft, config_map_of, daemonset_of, document_of, to_json
 from fleetd.api.fleet import FLEET_KEY
+from fleetd.api.reading import history
 from fleetd.core.daemonset import DaemonSet
 from fleetd.core.meta import Key
 from fleetd.core.records import (
@@ -37,12 +38,6 @@ from fleetd.ports import Drop, Put, Store
 
 CHANGE_CAUSE = "kubernetes.io/change-cause"
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
-
-
-def history(store: Store, key: Key) -> tuple[RevisionRecord, ...]:
-    """The revisions of a DaemonSet, oldest first: the last is in force."""
-    rows = store.read(RevisionRecord, namespace=key.namespace, name=key.name)
-    return tuple(sorted(rows, key=lambda row: row.number))
 
 
 def revise(draft: Draft) -> None:

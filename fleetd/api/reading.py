@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from fleetd.api.history import history
 from fleetd.api.reports import Query, Report, Revision, Shape
 from fleetd.core import views
-from fleetd.core.meta import Key
+from fleetd.core.key import Key
 from fleetd.core.node import Inventory
+from fleetd.core.nodes import nodes_of
 from fleetd.core.records import (
     EventRecord,
     InstanceRecord,
@@ -18,17 +18,26 @@ from fleetd.core.records import (
     RevisionRecord,
     RolloutRecord,
     RolloutState,
+    Setting,
     StatusRecord,
 )
-from fleetd.engine.nodes import nodes_of
 from fleetd.errors import InvalidInput, NotFound
 from fleetd.ports import Store
 
 OBJECTS = {"configmaps": "ConfigMap", "secrets": "Secret"}
 
 
-def get(store: Store, inventory: Inventory, kind: str, query: Query) -> list[Shape]:
-    """Objects of a kind (in the plural), by namespace and name.
+SOURCES = "inventory-sources"
+
+
+def sources(store: Store) -> tuple[str, ...]:
+    """The inventory's sources that this state was last used with."""
+    rows = store.read(Setting, name=SOURCES)
+    return tuple(rows[0].value.splitlines()) if rows else ()
+
+
+def get(store: Store, inventory: Callable[[], Inventory], kind: str, query: Query) -> list[Shape]:
+    """Objects of a kind (in the plural), by namespace and name; only nodes need the inventory.
 
     Raises:
         InvalidInput: fleetd has no such kind.
@@ -39,7 +48,7 @@ def get(store: Store, inventory: Inventory, kind: str, query: Query) -> list[Sha
         case "pods":
             return list(pods(store, query))
         case "nodes":
-            return nodes(store, inventory, query)
+            return nodes(store, inventory(), query)
         case "events":
             return events(store, query)
         case "controllerrevisions":
@@ -104,6 +113,12 @@ def daemonset(store: Store, key: Key) -> ObjectRecord:
     if not rows:
         raise NotFound(f"daemonset {key.name} is not known in namespace {key.namespace}")
     return rows[0]
+
+
+def history(store: Store, key: Key) -> tuple[RevisionRecord, ...]:
+    """The revisions of a DaemonSet, oldest first: the last is in force."""
+    rows = store.read(RevisionRecord, namespace=key.namespace, name=key.name)
+    return tuple(sorted(rows, key=lambda row: row.number))
 
 
 def revisions(store: Store, key: Key) -> tuple[Revision, ...]:

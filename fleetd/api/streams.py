@@ -16,8 +16,8 @@ from fleetd.core.daemonset import DaemonSet, SystemdSpec
 from fleetd.core.facts import Runtime, Slot
 from fleetd.core.meta import Key
 from fleetd.core.node import Node
+from fleetd.core.nodes import nodes_of
 from fleetd.core.records import BundleRecord, InstanceRecord, NodeRecord, ObjectRecord
-from fleetd.engine.nodes import nodes_of
 from fleetd.errors import FleetdError, NotFound
 from fleetd.host.lines import clean
 from fleetd.host.replies import begin_mark

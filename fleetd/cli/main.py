@@ -19,7 +19,7 @@ import click
 from fleetd.cli import about, changing, hosts, nodes, reading
 from fleetd.cli.rollout import rollout
 from fleetd.cli.text import OutputClosed, say
-from fleetd.cli.verbs import Invocation, OpenClient, global_options
+from fleetd.cli.verbs import Invocation, OpenClient, OpenReads, global_options
 from fleetd.errors import FleetdError, InvalidInput
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
@@ -84,13 +84,16 @@ def _version(ctx: click.Context, _: click.Parameter, value: object) -> None:
 
 
 def main(
-    open_client: OpenClient, run_demo: Callable[[], int], argv: Sequence[str] | None = None
+    open_client: OpenClient,
+    open_reads: OpenReads,
+    run_demo: Callable[[], int],
+    argv: Sequence[str] | None = None,
 ) -> int:
     """Run one call of `fleetd` and give its exit code; `argv` None takes the process's."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    invocation = Invocation(open_client, run_demo)
+    invocation = Invocation(open_client, open_reads, run_demo)
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         code = build().main(

@@ -11,7 +11,7 @@ from fleetd.cli.kinds import Kind, one_target, targets
 from fleetd.cli.output import FORMATS, Format, hide_values, print_objects
 from fleetd.cli.text import line, write
 from fleetd.cli.verbs import Invocation, namespace_option, verb
-from fleetd.client import Client, Query, Shape
+from fleetd.client import Client, Query, Reads, Shape
 from fleetd.errors import NotFound
 
 all_namespaces = click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces.")
@@ -52,7 +52,7 @@ def get(
     wanted = targets(what)
     where = None if all_namespaces else namespace
 
-    async def fetch(client: Client) -> list[tuple[Kind, list[Shape]]]:
+    async def fetch(client: Reads) -> list[tuple[Kind, list[Shape]]]:
         found: dict[str, tuple[Kind, list[Shape]]] = {}
         for kind, name in wanted:
             shapes = await client.get(kind.plural, Query(where, name, refresh))
@@ -61,7 +61,7 @@ def get(
             found.setdefault(kind.plural, (kind, []))[1].extend(shapes)
         return list(found.values())
 
-    found = invocation.ask(fetch)
+    found = invocation.ask(fetch) if refresh else invocation.look(fetch)
     if not show_secrets:
         found = [(k, [hide_values(s) for s in i] if k.plural == "secrets" else i) for k, i in found]
     single = len(wanted) == 1 and wanted[0][1] != "" and sum(len(i) for _, i in found) == 1
@@ -85,13 +85,14 @@ def describe(
     """Tell everything about a DaemonSet, node or pod, with its events."""
     where = None if all_namespaces else namespace
 
-    async def fetch(client: Client) -> list[str]:
+    async def fetch(client: Reads) -> list[str]:
         return [
             await client.describe(kind.plural, Query(where, name, refresh))
             for kind, name in targets(what, {"daemonsets", "nodes", "pods"})
         ]
 
-    write("\n\n".join(text.rstrip("\n") for text in invocation.ask(fetch)))
+    texts = invocation.ask(fetch) if refresh else invocation.look(fetch)
+    write("\n\n".join(text.rstrip("\n") for text in texts))
 
 
 @verb("why", "fleetd why web-03", "fleetd why web-03 monitoring/node-exporter")

@@ -79,7 +79,7 @@ def history(
 ) -> None:
     """List the revisions that undo can bring back, oldest first."""
     name = one_target(what, "daemonsets")
-    known = invocation.ask(lambda client: client.history(namespace, name))
+    known = invocation.look(lambda reads: reads.history(namespace, name))
     if revision:
         known = tuple(entry for entry in known if entry.number == revision)
         if not known:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,7 +21,7 @@ from fleetd.cli.progress import reporting
 from fleetd.cli.report import Form, print_report
 from fleetd.cli.settings import Flags, Settings, read_settings
 from fleetd.cli.times import Duration
-from fleetd.client import Client, Progress, Report, RunOptions
+from fleetd.client import Client, Progress, Reads, Report, RunOptions
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,11 +37,16 @@ class OpenClient(Protocol):
         ...
 
 
+OpenReads = Callable[[Settings], AbstractContextManager[Reads]]
+"""Opens the state for verbs that need nothing else, so that they start at once."""
+
+
 @dataclass(slots=True)
 class Invocation:
     """One call of `fleetd`: what its global options said, and the way to the client."""
 
     open_client: OpenClient
+    open_reads: OpenReads
     run_demo: Callable[[], int]
     flags: Flags = field(default_factory=Flags)
     mutating: bool = False
@@ -62,6 +67,16 @@ class Invocation:
             async with self.open_client(settings, mutating=mutating) as client:
                 return await work(client)
 
+        return asyncio.run(run())
+
+    def look(self, work: Callable[[Reads], Awaitable[T]]) -> T:
+        """Do what the state alone can answer."""
+
+        async def run() -> T:
+            with self.open_reads(settings) as reads:
+                return await work(reads)
+
+        settings = self.settings()
         return asyncio.run(run())
 
     def carry_out(

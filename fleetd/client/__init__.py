@@ -29,6 +29,7 @@ __all__ = [
     "Entry",
     "Progress",
     "Query",
+    "Reads",
     "Report",
     "Revision",
     "RunOptions",
@@ -36,8 +37,8 @@ __all__ = [
 ]
 
 
-class Client(Protocol):
-    """Every verb of the command line, one method each. Errors are `errors.FleetdError`."""
+class Reads(Protocol):
+    """The verbs that the state alone can answer. Errors are `errors.FleetdError`."""
 
     async def get(self, kind: str, query: Query) -> list[Shape]:
         """Objects of a kind: daemonsets, pods, nodes, events, controllerrevisions, ..."""
@@ -46,6 +47,14 @@ class Client(Protocol):
     async def describe(self, kind: str, query: Query) -> str:
         """The text of `describe`, in kubectl's layout."""
         ...
+
+    async def history(self, namespace: str, name: str) -> tuple[Revision, ...]:
+        """The known revisions, oldest first."""
+        ...
+
+
+class Client(Reads, Protocol):
+    """Every verb of the command line, one method each; `Query.refresh` looks at the hosts first."""
 
     async def validate(self, specs: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Check documents: (objects as `kind/name`, notes); InvalidInput holds every problem."""
@@ -85,10 +94,6 @@ class Client(Protocol):
         self, namespace: str, name: str, options: RunOptions, progress: Progress
     ) -> Report:
         """Where a rollout stands by the state alone; with `wait`, drive it on until it ends."""
-        ...
-
-    async def history(self, namespace: str, name: str) -> tuple[Revision, ...]:
-        """The known revisions, oldest first."""
         ...
 
     async def undo(

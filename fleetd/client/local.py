@@ -63,12 +63,12 @@ class Local:
     async def get(self, kind: str, query: Query) -> list[Shape]:
         """Objects of a kind, as last seen; with `refresh`, as they are now."""
         store = await self._seen(query)
-        return reading.get(store, self._inventory(), kind, query)
+        return reading.get(store, self._inventory, kind, query)
 
     async def describe(self, kind: str, query: Query) -> str:
         """The text of `describe`."""
         store = await self._seen(query)
-        return describing.describe(store, self._inventory(), kind, query)
+        return describing.describe(store, self._inventory, kind, query)
 
     async def _seen(self, query: Query) -> Store:
         """The state, after a look at all hosts when one is asked for."""
@@ -109,8 +109,7 @@ class Local:
 
     async def diff(self, specs: Sequence[str]) -> tuple[Change, ...]:
         """What apply would change in the state."""
-        session = self._session(Rehearsal(self.store))
-        changes, _ = self._take_in(session, load(specs, self.stdin), prune=False)
+        changes, _ = self._take_in(Rehearsal(self.store), load(specs, self.stdin), prune=False)
         return changes
 
     async def apply(
@@ -120,10 +119,10 @@ class Local:
         documents = load(specs, self.stdin)
         session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
         running.check_sources(session, options)
-        changes, scope = self._take_in(session, documents, prune=prune)
+        changes, scope = self._take_in(session.store, documents, prune=prune)
         progress("applied", {"changes": changes})
         report = await running.run(session, scope, options, progress, changes)
-        return self._told(session, replace(report, notes=(*_notes(documents), *report.notes)))
+        return self._told(session.store, replace(report, notes=(*_notes(documents), *report.notes)))
 
     async def delete(
         self,
@@ -153,7 +152,7 @@ class Local:
     async def reconcile(self, options: RunOptions, progress: Progress) -> Report:
         """Passes over everything until settled."""
         session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
-        return self._told(session, await running.run(session, None, options, progress))
+        return self._told(session.store, await running.run(session, None, options, progress))
 
     async def rollout_status(
         self, namespace: str, name: str, options: RunOptions, progress: Progress
@@ -161,8 +160,7 @@ class Local:
         """Where a rollout stands; with `wait`, drive it on until it ends."""
         key = Key(namespace, name)
         if not options.wait:
-            session = self._session(Rehearsal(self.store))
-            return self._told(session, reading.standing(session.store, key))
+            return self._told(self.store, reading.standing(self.store, key))
         return await self._roll(self._session(self.store), key, options, progress)
 
     async def undo(
@@ -194,7 +192,7 @@ class Local:
     ) -> Report:
         reading.daemonset(session.store, key)
         report = await running.run(session, frozenset((key,)), options, progress)
-        return self._told(session, report)
+        return self._told(session.store, report)
 
     # -- nodes -------------------------------------------------------------------------------
 
@@ -288,25 +286,25 @@ class Local:
 
     def _inventory(self) -> Inventory:
         if self.read is None:
-            self.read = read_inventory(self.sources) if self.sources else Inventory((), ())
+            self.read = read_inventory(self.sources or reading.sources(self.store))
             self.jumps.update((host.name, host.ssh) for host in self.read.hosts)
         return self.read
 
     def _take_in(
-        self, session: Session, documents: Documents, *, prune: bool
+        self, store: Store, documents: Documents, *, prune: bool
     ) -> tuple[tuple[Change, ...], frozenset[Key]]:
         """The object changes, and the DaemonSets that they concern."""
         applied = apply.apply_objects(
-            session.store,
+            store,
             documents.objects,
             new_uid=self.fresh_id,
             now=self.clock.now(),
             who=self.who,
             prune=prune,
         )
-        return diffs.changes(applied), diffs.concerned(session.store, applied)
+        return diffs.changes(applied), diffs.concerned(store, applied)
 
-    def _told(self, session: Session, report: Report) -> Report:
+    def _told(self, store: Store, report: Report) -> Report:
         """The report with the DaemonSets as they stand now."""
         query = Query(namespace=None)
         wanted = set(report.holders) | {entry.daemonset for entry in report.entries}
@@ -317,7 +315,7 @@ class Local:
         }
         shapes = [
             shape
-            for shape in reading.daemonsets(session.store, query)
+            for shape in reading.daemonsets(store, query)
             if f"{shape['metadata']['namespace']}/{shape['metadata']['name']}" in wanted
         ]
         return replace(report, daemonsets=tuple(shapes))

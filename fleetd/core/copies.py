@@ -27,22 +27,13 @@ from fleetd.core.facts import (
     Unknown,
 )
 from fleetd.core.meta import Key
+from fleetd.core.records import Phase
 
 SETTLE_S = 10.0
 """How long a copy must run when nothing says otherwise: one dying every 3 s reads active often."""
 
 ENGINE_SETTLE_S = 5.0
 """A unit that became active later than this may not have its container yet."""
-
-
-class Phase(StrEnum):
-    """Where a copy stands, by its main units."""
-
-    RUNNING = "Running"
-    STARTING = "Starting"
-    """On its way up or down, the pauses of a crash loop included: systemd's to pace."""
-    STOPPED = "Stopped"
-    FAILED = "Failed"
 
 
 class DamageKind(StrEnum):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from fleetd.core.meta import Key
+from fleetd.core.key import Key
 
 T = TypeVar("T")
 

@@ -6,33 +6,31 @@ are Kubernetes' in camelCase outside and snake_case inside.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from fleetd.core.key import Key
 
-class Key(NamedTuple):
-    """The name of a namespaced object: `namespace/name` in text."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
-
-    @classmethod
-    def parse(cls, text: str) -> Key:
-        """Read `namespace/name`; a bare name means the namespace `default`."""
-        namespace, slash, name = text.partition("/")
-        return cls(namespace, name) if slash else cls("default", namespace)
+__all__ = [
+    "Key",
+    "LabelSelector",
+    "LabelSelectorRequirement",
+    "Model",
+    "ObjectMeta",
+]
 
 
 class Model(BaseModel):
     """Base of every document model: frozen, strict about unknown fields, camelCase outside."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        defer_build=True,
     )
 
 

@@ -59,6 +59,9 @@ class Inventory:
 
 
 UNSCHEDULABLE = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
+RUNTIME_LABEL = "fleetd/runtime"
+"""Which engine a host's containers run on: `podman` or `docker`."""
+
 OBSERVED_LABELS = ("kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch")
 
 

@@ -112,6 +112,16 @@ class NodeRecord:
     runtime: str = ""
 
 
+class Phase(StrEnum):
+    """Where a copy stands, by its main units."""
+
+    RUNNING = "Running"
+    STARTING = "Starting"
+    """On its way up or down, the pauses of a crash loop included: systemd's to pace."""
+    STOPPED = "Stopped"
+    FAILED = "Failed"
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceRecord:
     """The last copy seen on a node. `bundle` is the digest of the bundle that we put there."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from fleetd.core.actions import Decision, Keep, Mode, Reason, Remove, Repair, Start, Update, Wait
 from fleetd.core.budget import Account, Rules, close_slots, rules_of, unavailable
-from fleetd.core.copies import Copy, DamageKind, Phase
+from fleetd.core.copies import Copy, DamageKind
 from fleetd.core.facts import Slot
 from fleetd.core.placement import Place
 from fleetd.core.progress import Progress, advance, current_record, joiner_revision
-from fleetd.core.records import RolloutState, SlotRecord
+from fleetd.core.records import Phase, RolloutState, SlotRecord
 from fleetd.core.world import SetState
 
 CRASH_LOOP = 5

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fleetd.core.budget import Rules
-from fleetd.core.copies import Phase
 from fleetd.core.placement import Place
 from fleetd.core.progress import Progress, name_some, why_not_available
-from fleetd.core.records import RolloutState
+from fleetd.core.records import Phase, RolloutState
 from fleetd.core.world import SetState
 
 Truth = Literal["True", "False", "Unknown"]

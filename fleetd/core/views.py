@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fleetd.core.copies import Phase
 from fleetd.core.facts import HostFacts
 from fleetd.core.node import UNSCHEDULABLE, Node
 from fleetd.core.records import (
@@ -21,6 +20,7 @@ from fleetd.core.records import (
     InstanceRecord,
     NodeRecord,
     ObjectRecord,
+    Phase,
     RevisionRecord,
     StatusRecord,
 )

@@ -17,7 +17,7 @@ from pathlib import Path
 from fleetd.core import names
 from fleetd.core.fields import SECTIONS, Plain
 from fleetd.core.findings import Findings
-from fleetd.core.node import Host, Inventory, Ssh, Taint
+from fleetd.core.node import RUNTIME_LABEL, Host, Inventory, Ssh, Taint
 from fleetd.core.paths import child
 from fleetd.core.validation import check_labels
 from fleetd.core.validation_placement import taint_from_text, taint_of
@@ -29,7 +29,6 @@ from fleetd.documents.yaml import MAX_BYTES, Document, parse
 from fleetd.errors import InvalidInput, InventoryUnknown, Problem
 
 SUFFIXES = (".yaml", ".yml", ".json")
-RUNTIME_LABEL = "fleetd/runtime"
 RUNTIMES = ("docker", "podman")
 
 

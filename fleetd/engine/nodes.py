@@ -1,8 +1,7 @@
-"""Nodes out of the inventory, the state and what hosts tell of themselves.
+"""What a look at the hosts says of the nodes: renames, twins, and what is worth remembering.
 
 A node's identity is its machine-id: a new name with a known machine-id is a rename, not a leaver
-and a joiner; one machine-id under two names is refused under both. A host that is no longer in the
-inventory stays a node, marked as left, until its copies are gone.
+and a joiner; one machine-id under two names is refused under both.
 """
 
 from __future__ import annotations
@@ -13,80 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from fleetd.core.facts import HostFacts, Known, Observation, Part, Unknown
-from fleetd.core.node import OBSERVED_LABELS, UNSCHEDULABLE, Host, Inventory, Node, Ssh, Taint
+from fleetd.core.node import Node
 from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord
 from fleetd.ports import Change, Drop, Put, Store
 from fleetd.workload.errors import RenderError
-from fleetd.workload.profile import RUNTIME_LABEL, engine_of
-
-
-def nodes_of(inventory: Inventory, records: Iterable[NodeRecord]) -> tuple[Node, ...]:
-    """All nodes by name: the inventory's hosts, and those that left but are not done with."""
-    known = {record.name: record for record in records}
-    nodes = [_present(host, known.get(host.name)) for host in inventory.hosts]
-    names = {host.name for host in inventory.hosts}
-    nodes += [_left(record) for record in known.values() if record.name not in names]
-    return tuple(sorted(nodes, key=lambda node: node.name))
-
-
-def facts_of(record: NodeRecord) -> HostFacts | None:
-    """What the host last told of itself."""
-    return HostFacts(**json.loads(record.facts_json)) if record.facts_json else None
-
-
-def observed_labels(facts: HostFacts) -> dict[str, str]:
-    """The labels that come from looking at the host."""
-    return dict(zip(OBSERVED_LABELS, (facts.hostname, facts.os, facts.arch), strict=True))
-
-
-def _present(host: Host, record: NodeRecord | None) -> Node:
-    if record is None:
-        return Node(
-            host.name, host.ssh, dict(host.labels), _unobserved(host.labels, None), host.taints
-        )
-    facts = facts_of(record)
-    # The inventory wins over what a host says of itself: no host talks itself into an agent.
-    labels = {**(observed_labels(facts) if facts else {}), **host.labels}
-    if record.runtime:
-        labels.setdefault(RUNTIME_LABEL, record.runtime)
-    for key, value in json.loads(record.labels_json).items():
-        if value is None:
-            labels.pop(key, None)
-        else:
-            labels[key] = value
-    return Node(
-        name=host.name,
-        ssh=host.ssh,
-        labels=labels,
-        unknown_labels=_unobserved(labels, facts),
-        taints=_taints(host, record),
-        uid=record.machine_id,
-        cordoned=record.cordoned,
-        held=record.held,
-    )
-
-
-def _unobserved(labels: Mapping[str, str], facts: HostFacts | None) -> frozenset[str]:
-    return frozenset() if facts else frozenset(OBSERVED_LABELS) - labels.keys()
-
-
-def _taints(host: Host, record: NodeRecord) -> tuple[Taint, ...]:
-    """The inventory's taints under the overlay: key and effect name one, a null value hides it."""
-    taints = {(taint.key, taint.effect): taint for taint in host.taints}
-    for item in json.loads(record.taints_json):
-        place = (item["key"], item["effect"])
-        if item["value"] is None:
-            taints.pop(place, None)
-        else:
-            taints[place] = Taint(item["key"], item["value"], item["effect"])
-    if record.cordoned:
-        taints[UNSCHEDULABLE.key, UNSCHEDULABLE.effect] = UNSCHEDULABLE
-    return tuple(sorted(taints.values()))
-
-
-def _left(record: NodeRecord) -> Node:
-    ssh = Ssh(**json.loads(record.ssh_json)) if record.ssh_json else Ssh(address="")
-    return Node(record.name, ssh, uid=record.machine_id, held=record.held, left=True)
+from fleetd.workload.profile import engine_of
 
 
 def _engine(node: Node, facts: HostFacts) -> str:

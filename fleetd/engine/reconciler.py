@@ -20,12 +20,13 @@ from fleetd.core.budget import rules_of
 from fleetd.core.facts import Known, Observation, Part, Unknown
 from fleetd.core.meta import Key
 from fleetd.core.node import Inventory, Node
+from fleetd.core.nodes import facts_of, nodes_of
 from fleetd.core.plan import Plan, plan
 from fleetd.core.records import NodeRecord
 from fleetd.core.world import World
 from fleetd.engine.executor import Executor, Outcome, Step, describe
 from fleetd.engine.leaving import farewell
-from fleetd.engine.nodes import facts_of, identify, nodes_of, remember
+from fleetd.engine.nodes import identify, remember
 from fleetd.engine.recording import record_plan, record_steps
 from fleetd.engine.visits import Visits
 from fleetd.engine.world import Worlds

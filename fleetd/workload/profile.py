@@ -10,10 +10,8 @@ import re
 
 from fleetd.core.daemonset import DaemonSet, SystemdSpec
 from fleetd.core.facts import HostFacts, HostProfile, Runtime
-from fleetd.core.node import Node
+from fleetd.core.node import RUNTIME_LABEL, Node
 from fleetd.workload.errors import RenderError
-
-RUNTIME_LABEL = "fleetd/runtime"
 
 _SYSTEMD_CLASSES = (239, 240, 247, 250, 253, 254)
 _PODMAN_CLASSES = (3, 4, 5)

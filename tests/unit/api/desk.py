@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from fleetd.api import history
+from fleetd.api import history, reading
 from fleetd.api.apply import AppliedChange, apply_objects
 from fleetd.api.delete import Cascade, delete
 from fleetd.core.meta import Key
@@ -71,10 +71,10 @@ class Desk:
         return json.loads(self.record(name, kind).document_json)
 
     def numbers(self, name: str = "web") -> list[int]:
-        return [row.number for row in history.history(self.store, Key("default", name))]
+        return [row.number for row in reading.history(self.store, Key("default", name))]
 
     def current(self, name: str = "web") -> RevisionRecord:
-        return history.history(self.store, Key("default", name))[-1]
+        return reading.history(self.store, Key("default", name))[-1]
 
     def names(self) -> list[str]:
         return [f"{row.kind}/{row.name}" for row in self.store.read(ObjectRecord)]

@@ -7,8 +7,8 @@ import pytest
 
 from fleetd.api.nodes import Nodes
 from fleetd.core.node import Host, Inventory, Node, Ssh, Taint
+from fleetd.core.nodes import nodes_of
 from fleetd.core.records import AuditRecord, NodeRecord
-from fleetd.engine.nodes import nodes_of
 from fleetd.errors import InvalidInput, NotFound
 from fleetd.ports import Put
 from fleetd.testing.store import FakeStore

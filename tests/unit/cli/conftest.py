@@ -31,7 +31,7 @@ class CommandLine:
     demo: Callable[[], int] = lambda: 0
 
     def __call__(self, *argv: str) -> Ended:
-        code = main(self.opener, self.demo, argv)
+        code = main(self.opener, self.opener.reads, self.demo, argv)
         captured = self.capsys.readouterr()
         return Ended(code, captured.out, captured.err)
 

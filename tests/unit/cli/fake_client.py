@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from fleetd.client import (
     Client,
     Progress,
     Query,
+    Reads,
     Report,
     Revision,
     RunOptions,
@@ -168,6 +169,14 @@ class Opener:
     @asynccontextmanager
     async def __call__(self, settings: Settings, *, mutating: bool) -> AsyncIterator[Client]:
         self.opened.append((settings, mutating))
+        if self.error is not None:
+            raise self.error
+        yield self.client
+
+    @contextmanager
+    def reads(self, settings: Settings) -> Iterator[Reads]:
+        """Open it for reading."""
+        self.opened.append((settings, False))
         if self.error is not None:
             raise self.error
         yield self.client

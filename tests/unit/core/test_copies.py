@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fleetd.core.actions import Mode
-from fleetd.core.copies import Copy, Phase, judge, min_ready_s, parse_unit_name
+from fleetd.core.copies import Copy, judge, min_ready_s, parse_unit_name
 from fleetd.core.facts import (
     ContainerSeen,
     Deviation,
@@ -19,6 +19,7 @@ from fleetd.core.facts import (
     Unknown,
 )
 from fleetd.core.meta import Key
+from fleetd.core.records import Phase
 from tests.unit.core.worlds import AGENT, CRASHING, FAILED, Box, daemonset, observation
 
 GOOD = Box()
