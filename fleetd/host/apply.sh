@@ -38,7 +38,7 @@ receive() {
     return 1
   fi
   CHECKS='' USERS='' DIRS='' IMAGES='' CONTAINERS='' UNITS='' MAINS='' TARGETS='' LENDERS=''
-  FILES='' VALUES='' COUNT=0
+  FILES='' SECRETS='' VALUES='' COUNT=0
   exec 3<"$STAGE/body"
   while IFS=$TAB read -r kind a b c d e f g h <&3; do
     [ "$kind" != data ] || break
@@ -62,7 +62,10 @@ receive_line() {
       plain "$b"
       VALUES="$VALUES$a=$PLAIN$NL"
       ;;
-    file) FILES="$FILES$a$TAB$b$TAB$c$TAB$d$TAB$e$TAB$f$NL" ;;
+    file)
+      FILES="$FILES$a$TAB$b$TAB$c$TAB$d$TAB$e$TAB$f$NL"
+      [ "$g" = inline ] || SECRETS="$SECRETS$a$NL"
+      ;;
   esac
 }
 

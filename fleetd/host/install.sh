@@ -30,7 +30,9 @@ ledger_file() {
       seal=${seal%%"$NL"*}
       ;;
   esac
-  LINES="${LINES}file$TAB$place$TAB$1$TAB$7$TAB$seal$NL"
+  KEYED=$7
+  if has "$SECRETS" "$1"; then keyed "$OWNER_KEY" "$7"; fi
+  LINES="${LINES}file$TAB$place$TAB$1$TAB$KEYED$TAB$seal$NL"
 }
 
 ledger_container() {

@@ -83,6 +83,13 @@ read_owner() {
   case $OWNER_TERM in '' | *[!0-9]*) return 1 ;; esac
 }
 
+# keyed KEY SHA256: sets KEYED to what the ledger holds for a secret file: a digest that cannot be looked up
+# without the fleet's key.
+keyed() {
+  KEYED=$(printf '%s %s %s' "$1" "$2" "$1" | sha256sum)
+  KEYED=keyed-${KEYED%% *}
+}
+
 # load_ledger: sets LEDGER to the host's ledger without its end line. Fails when it is not whole: an
 # empty or cut ledger does not mean that nothing is here.
 load_ledger() {

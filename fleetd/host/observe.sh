@@ -101,8 +101,10 @@ observe_seal() {
   now=$NL$NOW
   now=${now#*"$NL$1$TAB"}
   now=${now%%"$NL"*}
-  sum=$(sha256sum -- "$1" 2>/dev/null)
-  if [ "${sum%% *}" != "$3" ]; then
+  KEYED=$(sha256sum -- "$1" 2>/dev/null)
+  KEYED=${KEYED%% *}
+  case $3 in keyed-*) keyed "$OWNER_KEY" "$KEYED" ;; esac
+  if [ "$KEYED" != "$3" ]; then
     DEVIATIONS="${DEVIATIONS}edited$TAB$1$NL"
   elif [ "${now#"${now% * * *}"}" != "${2#"${2% * * *}"}" ]; then
     DEVIATIONS="${DEVIATIONS}mode$TAB$1$NL"

@@ -12,17 +12,27 @@ import hashlib
 from fleetd.core.meta import Key
 
 STATE_DIR = "/var/lib/fleetd-node"
-_LONGEST = 200
+RUN_DIR = "/run/fleetd-node"
+UNIT_DIR = "/etc/systemd/system"
+LONGEST = 200
+"""Longer names of units are cut; systemd takes 255 bytes, and drop-ins and links need some."""
 
 
 def stem(ds: Key) -> str:
-    """What names of things of this DaemonSet begin with, after `fleetd-`; not cut."""
+    """What names of things of this DaemonSet begin with, after `fleetd-`; not cut.
+
+    A namespace has no dots, so the first dot always ends it and no two keys meet in one name.
+    """
     return f"{ds.namespace}.{ds.name.replace('.', '_')}"
 
 
 def copy_dir(ds: Key, slot: str) -> str:
-    """The directory of a copy: too long a name is cut, with a hash of the whole."""
-    name = stem(ds)
-    if len(name) > _LONGEST:
-        name = f"{name[: _LONGEST - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return f"{STATE_DIR}/w/{name}/{slot}"
+    """The directory of a copy: root's alone, and gone with the copy."""
+    return f"{STATE_DIR}/w/{cut(stem(ds))}/{slot}"
+
+
+def cut(name: str) -> str:
+    """The name, or where it is too long its beginning with a hash of the whole."""
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

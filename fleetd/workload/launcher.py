@@ -123,6 +123,7 @@ def _unit(this: Launch, service: Service) -> str:
         *copy.head(),
         f"X-Fleetd-Revision={copy.revision}",
         f"PartOf={target_name(copy.ds)}",
+        f"Wants={target_name(copy.ds)}",
         "Wants=network-online.target",
         *service.unit,
         "StartLimitIntervalSec=0",

@@ -7,18 +7,27 @@ cut, with a hash of the whole. The container of a unit is the unit's name withou
 
 from __future__ import annotations
 
-import hashlib
-
 from fleetd.core.facts import Slot
 from fleetd.core.meta import Key
+from fleetd.host.paths import RUN_DIR, STATE_DIR, UNIT_DIR, copy_dir, cut, stem
 
-UNIT_DIR = "/etc/systemd/system"
-STATE_DIR = "/var/lib/fleetd-node"
-RUN_DIR = "/run/fleetd-node"
+__all__ = [
+    "MAIN",
+    "RUN_DIR",
+    "STATE_DIR",
+    "UNIT_DIR",
+    "container_name",
+    "copy_dir",
+    "drop_in",
+    "probe_name",
+    "result_path",
+    "stamp_path",
+    "target_name",
+    "unit_name",
+]
+
 MAIN = "main"
 """The container part of the name of a systemd workload's own unit."""
-
-_LIMIT = 200
 
 
 def unit_name(ds: Key, container: str, slot: Slot) -> str:
@@ -38,17 +47,12 @@ def container_name(ds: Key, container: str, slot: Slot) -> str:
 
 def target_name(ds: Key) -> str:
     """The target that stands for all units of the DaemonSet on a host."""
-    return f"{_cut(f'fleetd-{_plain(ds)}')}.target"
+    return f"{cut(f'fleetd-{stem(ds)}')}.target"
 
 
 def drop_in(ds: Key, unit: str) -> str:
     """The path of our drop-in for a unit that the host has already."""
-    return f"{UNIT_DIR}/{unit}.d/50-{_cut(f'fleetd-{_plain(ds)}')}.conf"
-
-
-def copy_dir(ds: Key, slot: Slot) -> str:
-    """The directory of a copy: root's alone, and gone with the copy."""
-    return f"{STATE_DIR}/w/{_cut(_plain(ds))}/{slot}"
+    return f"{UNIT_DIR}/{unit}.d/50-{cut(f'fleetd-{stem(ds)}')}.conf"
 
 
 def stamp_path(unit: str) -> str:
@@ -61,17 +65,5 @@ def result_path(unit: str) -> str:
     return f"{RUN_DIR}/probe/{unit}"
 
 
-def _plain(ds: Key) -> str:
-    # A namespace has no dots, so that the first dot always ends it and no two keys meet in one
-    # name.
-    return f"{ds.namespace}.{ds.name.replace('.', '_')}"
-
-
 def _stem(ds: Key, container: str, slot: Slot) -> str:
-    return _cut(f"fleetd-{_plain(ds)}.{container}.{slot}")
-
-
-def _cut(name: str) -> str:
-    if len(name) <= _LIMIT:
-        return name
-    return f"{name[: _LIMIT - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return cut(f"fleetd-{stem(ds)}.{container}.{slot}")

@@ -102,8 +102,9 @@ def _containers(copy: Copy, spec: PodSpec) -> Parts:
 def _target(copy: Copy) -> Parts:
     """The target that all units of the DaemonSet belong to: one handle for a person on the host."""
     name = target_name(copy.ds)
+    whose = f"X-Fleetd-DaemonSet={copy.ds}"
     description = text(f"DaemonSet {copy.ds} (fleetd): stop or restart me to do so with all of it")
     return Parts(
-        files=(unit_file(name, f"[Unit]\nDescription={description}\n"),),
+        files=(unit_file(name, f"[Unit]\nDescription={description}\n{whose}\n"),),
         units=(BundleUnit(name, Role.TARGET, enable=False),),
     )

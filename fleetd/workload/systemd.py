@@ -98,7 +98,7 @@ def _own_unit(copy: Copy, systemd: Systemd, text: str) -> Parts:
         raise RenderError(f"{PATH}.unit", str(error)) from error
     env_lines, env_files = _environment(copy, systemd, name)
     in_unit = [*copy.head(), f"X-Fleetd-Template={_template_digest(copy)}"]
-    in_unit.append(f"PartOf={target_name(copy.ds)}")
+    in_unit += [f"PartOf={target_name(copy.ds)}", f"Wants={target_name(copy.ds)}"]
     if not (
         unit.has("Unit", "StartLimitIntervalSec", "StartLimitInterval")
         or unit.has("Service", "StartLimitInterval")

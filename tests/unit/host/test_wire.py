@@ -19,7 +19,6 @@ from fleetd.core.bundle import (
 )
 from fleetd.core.facts import Role, Runtime, Slot
 from fleetd.core.meta import Key
-from fleetd.host.paths import copy_dir
 from fleetd.host.requests import (
     Adopt,
     Apply,
@@ -32,7 +31,6 @@ from fleetd.host.requests import (
     Request,
 )
 from fleetd.host.wire import decode, encode
-from fleetd.workload import names
 
 NONCE = "0123456789abcdef"
 
@@ -151,9 +149,3 @@ def test_an_argument_with_a_nul_is_not_sent() -> None:
 def test_a_nonce_is_hex(nonce: str) -> None:
     with pytest.raises(ValueError, match="nonce"):
         encode(Adopt(), nonce)
-
-
-@pytest.mark.parametrize("name", ["web", "node.exporter", "x" * 230], ids=["plain", "dots", "long"])
-def test_the_directory_of_a_copy_is_the_one_that_unit_texts_name(name: str) -> None:
-    ds = Key("monitoring", name)
-    assert copy_dir(ds, "b") == names.copy_dir(ds, Slot.B)
