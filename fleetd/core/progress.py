@@ -1,7 +1,8 @@
 """Where the rollout of a revision stands: the state machine of its record.
 
     PROGRESSING -> COMPLETE   every node that counts and can be reached is available on the revision
-    PROGRESSING -> FAILED     no node became available on it for the progress deadline
+    PROGRESSING -> FAILED     no node became available on it for the progress deadline, and that is
+                              not because hosts went silent while they were being updated
     PROGRESSING -> PAUSED     somebody paused it
     any         -> PROGRESSING, by a new revision only; a resume or restart writes a new record
 
@@ -82,7 +83,12 @@ def advance(
         finished = sum(_finished(place, state.revision) for place in places)
         if finished > record.finished:
             record = replace(record, finished=finished, last_progress=now)
-        record = _step(record, places, unfinished, over_limit, rules, now)
+        stall = over_limit or _out_of_reach(record, places, unfinished, slots, rules, now)
+        concerned = any(place.desired for place in places)
+        if not unfinished and not over_limit and (record.finished or not concerned):
+            record = replace(record, state=RolloutState.COMPLETE, reason="")
+        else:
+            record = _step(record, unfinished, stall, rules, now)
     return Progress(record, unfinished, over_limit)
 
 
@@ -123,26 +129,49 @@ def why_not_available(state: SetState, place: Place) -> str:
 
 
 def _step(
-    record: RolloutRecord,
-    places: Sequence[Place],
-    unfinished: Mapping[str, str],
-    over_limit: str,
-    rules: Rules,
-    now: float,
+    record: RolloutRecord, unfinished: Mapping[str, str], stall: str, rules: Rules, now: float
 ) -> RolloutRecord:
-    concerned = any(place.desired for place in places)
-    if not unfinished and not over_limit and (record.finished or not concerned):
-        return replace(record, state=RolloutState.COMPLETE, reason="")
-    stall = over_limit or ("" if unfinished else "none of its nodes can be reached")
     if stall:
         # The first reason stays, so that a stalled rollout does not write a record in each pass.
         return record if record.reason else replace(record, reason=stall)
     if record.reason:
         return replace(record, reason="", last_progress=now)
-    if now - record.last_progress > rules.deadline_s and not rules.on_delete:
+    if _late(record, rules, now) and not rules.on_delete:
         reason = f"no progress for {rules.deadline_s:.0f} s: {name_some(unfinished)}"
         return replace(record, state=RolloutState.FAILED, reason=reason)
     return record
+
+
+def _late(record: RolloutRecord, rules: Rules, now: float) -> bool:
+    return now - record.last_progress > rules.deadline_s
+
+
+def _out_of_reach(
+    record: RolloutRecord,
+    places: Sequence[Place],
+    unfinished: Mapping[str, str],
+    slots: Slots,
+    rules: Rules,
+    now: float,
+) -> str:
+    """Why the rollout waits for the world outside, "" when it does not.
+
+    Hosts that fell silent while they were out say nothing for or against the revision: they are
+    waited for, until the deadline actively. If any other copy is down, the deadline is its own.
+    """
+    if not unfinished:
+        return "none of its nodes can be reached"
+    silent = {}
+    for place in places:
+        if place.name not in unfinished:
+            continue
+        if place.unknown:
+            silent[place.name] = unfinished[place.name]
+        elif not place.available or any(not slot.released for slot in slots.get(place.name, ())):
+            return ""
+    if not silent or not (record.reason or _late(record, rules, now)):
+        return ""
+    return f"no progress for {rules.deadline_s:.0f} s: {name_some(silent)}"
 
 
 def _finished(place: Place, revision: str) -> bool:

@@ -167,6 +167,7 @@ class Reconciler:
         found = await self.visits.observe((node,), lambda node: self._request(node, records))
         self.seen.update(found)
         self.looked[node.name] = self.clock.monotonic()
+        self.moving.discard(node.name)
         del self.background[node.name]
 
     def _due(self, name: str, now: float) -> bool:
@@ -235,6 +236,9 @@ class Reconciler:
         if step.seen is not None and isinstance(step.seen, Known):
             self.seen[node] = step.seen
             self.looked[node] = self.clock.monotonic()
+        if step.outcome is Outcome.LOST:
+            # Not known any more: it is looked at in the background, and the others go on.
+            self.seen[node] = Unknown(step.message)
         if step.outcome is Outcome.NOT_TRIED:
             return
         self.moving.add(node)

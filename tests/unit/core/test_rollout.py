@@ -281,13 +281,42 @@ def test_state(said: str, rollout: RolloutRecord, expected: RolloutState) -> Non
     assert (result.rollouts[0] if result.rollouts else rollout).state is expected
 
 
+LATE = replace(ROLLING, last_progress=NOW - 601, finished=4)
+
+
 def test_touched_silent_host_keeps_a_rollout_from_complete() -> None:
     result = decide("new new new new ?", updating(slots=(slot("n4"),)))
     assert result.rollouts[0].state is RolloutState.PROGRESSING
-    late = replace(ROLLING, last_progress=NOW - 601, finished=4)
-    result = decide("new new new new ?", updating(slots=(slot("n4"),), rollout=late))
+    assert not result.settled
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param("new new new new ?", id="the-last-one"),
+        pytest.param("new new old old ?", id="the-others-have-no-budget"),
+    ],
+)
+def test_a_rollout_waits_at_its_deadline_for_touched_silent_hosts(said: str) -> None:
+    state = replace(
+        updating(slots=(slot("n4"),), rollout=LATE),
+        daemonset=daemonset(updateStrategy=rolling(1)),
+    )
+    result = decide(said, state)
+    (waits,) = result.rollouts
+    assert waits.state is RolloutState.PROGRESSING
+    assert "n4 (unreachable: connection timed out)" in waits.reason
+    assert result.settled
+    again = decide(said, replace(state, rollout=waits))
+    assert (again.rollouts, again.settled) == ((), True), "it goes on waiting, quietly"
+    (back,) = decide(said.replace("?", "old"), replace(state, rollout=waits)).rollouts
+    assert (back.last_progress, back.reason) == (NOW, "")
+
+
+def test_a_silent_host_excuses_no_broken_copy() -> None:
+    late = replace(LATE, finished=3)
+    result = decide("new new new new* ?", updating(slots=(slot("n4"),), rollout=late))
     assert result.rollouts[0].state is RolloutState.FAILED
-    assert "n4 (unreachable: connection timed out)" in result.rollouts[0].reason
 
 
 def test_failure_names_hosts_and_their_reasons() -> None:
