@@ -7,7 +7,7 @@ changed, then where each DaemonSet stands, who keeps it from being done and why,
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from fleetd.cli.kinds import kind_of
@@ -31,15 +31,19 @@ def exit_code(report: Report, options: RunOptions) -> int:
     return 3 if any(entry.outcome in _BAD_ENDS for entry in report.entries) else 0
 
 
-def print_report(report: Report, form: Form, options: RunOptions, done: str = "") -> int:
-    """Print a report and give the exit code; `done` replaces `configured` (`restarted`)."""
+def print_changes(changes: Iterable[Change], done: str = "", *, dry_run: bool = False) -> None:
+    """Print a line about each object; `done` replaces `configured` (`restarted`)."""
+    for change in changes:
+        write(change_line(change, done, dry_run=dry_run))
+
+
+def print_report(report: Report, form: Form, options: RunOptions) -> int:
+    """Print a report, all but the changes of objects as text, and give the exit code."""
     code = exit_code(report, options)
     if form != "text":
         shape = json_report(report)
         write(json_of(shape) if form == "json" else yaml_of(shape))
         return code
-    for change in report.changes:
-        write(change_line(change, done, dry_run=options.dry_run))
     for text in _body(report, options):
         write(text)
     for note in report.notes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,10 +18,10 @@ from typing import Any, Protocol, TypeVar
 import click
 
 from fleetd.cli.progress import reporting
-from fleetd.cli.report import Form, print_report
+from fleetd.cli.report import Form, print_changes, print_report
 from fleetd.cli.settings import Flags, Settings, read_settings
 from fleetd.cli.times import Duration
-from fleetd.client import Client, Progress, Reads, Report, RunOptions
+from fleetd.client import Change, Client, Progress, Reads, Report, RunOptions
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,9 +93,24 @@ class Invocation:
         A dry run writes nothing, so it neither takes the lock nor makes a state.
         """
         writes = mutating and not options.dry_run
+        told: list[Change] = []
         with reporting() as progress:
-            report = self.ask(lambda client: work(client, progress), mutating=writes)
-        return print_report(report, form, options, done)
+
+            def hear(event: str, fields: Mapping[str, Any]) -> None:
+                if event == "applied" and form == "text":
+                    # At once: what follows on the hosts may take long.
+                    told.extend(fields["changes"])
+                    print_changes(told, done, dry_run=options.dry_run)
+                progress(event, fields)
+
+            report = self.ask(lambda client: work(client, hear), mutating=writes)
+        if form == "text":
+            print_changes(
+                [change for change in report.changes if change not in told],
+                done,
+                dry_run=options.dry_run,
+            )
+        return print_report(report, form, options)
 
 
 class Verb(click.Command):

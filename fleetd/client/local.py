@@ -168,15 +168,18 @@ class Local:
     ) -> Report:
         """Bring an earlier revision back and roll it out."""
         session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
-        history.undo(
+        key = Key(namespace, name)
+        before = reading.history(session.store, key)[-1:]
+        after = history.undo(
             session.store,
-            Key(namespace, name),
+            key,
             to,
             new_uid=self.fresh_id,
             now=self.clock.now(),
             who=self.who,
         )
-        return await self._roll(session, Key(namespace, name), options, progress)
+        change = Change("DaemonSet", *key, "unchanged" if (after,) == before else "configured")
+        return await self._roll(session, key, options, progress, (change,))
 
     async def restart(
         self, namespace: str, name: str, options: RunOptions, progress: Progress
@@ -185,13 +188,21 @@ class Local:
         session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
         key = Key(namespace, name)
         history.restart(session.store, key, now=self.clock.now(), who=self.who)
-        return await self._roll(session, key, options, progress)
+        change = Change("DaemonSet", *key, "configured")
+        return await self._roll(session, key, options, progress, (change,))
 
     async def _roll(
-        self, session: Session, key: Key, options: RunOptions, progress: Progress
+        self,
+        session: Session,
+        key: Key,
+        options: RunOptions,
+        progress: Progress,
+        changes: tuple[Change, ...] = (),
     ) -> Report:
         reading.daemonset(session.store, key)
-        report = await running.run(session, frozenset((key,)), options, progress)
+        if changes:
+            progress("applied", {"changes": changes})
+        report = await running.run(session, frozenset((key,)), options, progress, changes)
         return self._told(session.store, report)
 
     # -- nodes -------------------------------------------------------------------------------

@@ -295,6 +295,14 @@ def test_undo_and_restart_speak_as_kubectl(fleetd: CommandLine, argv: list[str],
     assert fleetd("rollout", *argv).out == line
 
 
+def test_changes_of_objects_are_told_at_once_and_once(fleetd: CommandLine) -> None:
+    fleetd.client.events = (("applied", {"changes": (CONFIGURED,)}),)
+    fleetd.client.report = Report(changes=(CONFIGURED,))
+    assert fleetd("apply", "ne.yaml").out == "daemonset.apps/ne configured\n"
+    assert fleetd("apply", "ne.yaml", "--dry-run").code == 4
+    assert fleetd("apply", "ne.yaml", "-o", "json").out.startswith("{")
+
+
 TEMPLATE = {"spec": {"containers": [{"name": "main"}]}}
 
 
