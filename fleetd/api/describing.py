@@ -6,13 +6,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from fleetd.api import reading
 from fleetd.api.reports import Query, Shape
 from fleetd.core.key import Key
 from fleetd.core.node import Inventory
 from fleetd.core.records import StatusRecord
+from fleetd.documents.yaml import dump
 from fleetd.errors import InvalidInput, NotFound
 from fleetd.ports import Store
 
@@ -157,8 +156,7 @@ def _holders(store: Store, key: Key) -> list[str]:
 
 
 def _indented(template: Mapping[str, Any]) -> list[str]:
-    text: str = yaml.safe_dump(dict(template), sort_keys=False, allow_unicode=True)
-    return [f"  {line}" for line in text.splitlines()]
+    return [f"  {line}".rstrip() for line in dump(dict(template)).splitlines()]
 
 
 def _events(store: Store, namespace: str, name: str, node: str = "") -> list[str]:

@@ -7,14 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from fleetd.api.apply import AppliedChange
 from fleetd.api.draft import daemonset_of
 from fleetd.api.reports import Change
 from fleetd.core.meta import Key
 from fleetd.core.records import ObjectRecord
 from fleetd.core.references import references
+from fleetd.documents.yaml import dump
 from fleetd.ports import Store
 
 
@@ -67,5 +66,4 @@ def _masked(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[dict[str, s
 def _lines(document: Mapping[str, Any]) -> list[str]:
     if not any(document.values()):
         return []
-    text: str = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
-    return text.splitlines()
+    return dump(dict(document)).splitlines()

@@ -38,10 +38,10 @@ def json_of(value: object) -> str:
 
 def yaml_of(value: object) -> str:
     """YAML in the order of the value, readable beyond ASCII unless that could hide something."""
-    import yaml
+    from fleetd.documents.yaml import dump
 
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-    return text if plain(text) == text else yaml.safe_dump(value, sort_keys=False)
+    text = dump(value)
+    return text if plain(text) == text else dump(value, allow_unicode=False)
 
 
 def write(text: str) -> None:

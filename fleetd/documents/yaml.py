@@ -110,6 +110,26 @@ def parse(data: bytes, source: str) -> Parsed:
     return Parsed(tuple(reader.documents), tuple(reader.problems))
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes text of several lines as a block, as a person would."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def dump(value: object, *, allow_unicode: bool = True) -> str:
+    """Plain data as YAML in its own order, lines as long as they are."""
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=allow_unicode, width=1 << 20
+    )
+    return text
+
+
 def _parse_json(text: str) -> Parsed | None:
     """JSON that is no YAML (escaped surrogate pairs): data without lines."""
     try:

@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 from hypothesis import given, strategies as st
 
 from fleetd.core.fields import Plain
-from fleetd.documents.yaml import MAX_BYTES, parse
+from fleetd.documents.yaml import MAX_BYTES, dump, parse
 
 
 def data_of(text: str) -> Plain:
@@ -144,3 +145,15 @@ def test_any_text_is_read_or_told(text: str) -> None:
     data = text.encode(errors="surrogatepass")
     parsed = parse(data, "a.yaml")
     assert all(problem.source == "a.yaml" for problem in parsed.problems)
+
+
+def test_text_of_several_lines_is_written_as_a_block_and_long_lines_stay_whole() -> None:
+    line = "word " * 40 + "end"
+    assert dump({"unit": "[Service]\nExecStart=/x\n", "line": line}) == (
+        f"unit: |\n  [Service]\n  ExecStart=/x\nline: {line}\n"
+    )
+
+
+@given(st.dictionaries(st.text(max_size=5), st.text(st.characters(exclude_categories=["Cs"]))))
+def test_what_is_written_reads_back(value: dict[str, str]) -> None:
+    assert yaml.safe_load(dump(value, allow_unicode=False)) == value
