@@ -8,6 +8,7 @@ without a registry behind it, is used as it is and pins nothing.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from fleetd.host.replies import Failed, Ok, Pulled, Reply
 from fleetd.host.requests import Pull
 from fleetd.ports import Clock, EventSink, Put, Store
 
+_OWN_END = re.compile(r"\S+:\d+->(?=\S)")
 PULL_S = 900.0
 """A pull that is not done by then is reported as failed; it goes on, and the next pass looks."""
 
@@ -76,7 +78,7 @@ class Images:
                 return reply
             for pulled in reply.pulled:
                 if pulled.state == "failed":
-                    return Failed("pull", f"image {pulled.image}: {pulled.message}", None)
+                    return Failed("pull", f"image {pulled.image}: {alike(pulled.message)}", None)
             if all(pulled.state == "present" for pulled in reply.pulled):
                 if done is not None:
                     done({pulled.image: pulled for pulled in reply.pulled})
@@ -99,6 +101,14 @@ class Images:
                 for image, seen in pulled.items()
             ]
         )
+
+
+def alike(message: str) -> str:
+    """An engine's message without its own end of a connection.
+
+    The same failure is then the same on every host and at every try, and counts as one.
+    """
+    return _OWN_END.sub("", message)
 
 
 def images_of(daemonset: DaemonSet) -> tuple[str, ...]:
