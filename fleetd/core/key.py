@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import NamedTuple
 
 
@@ -19,3 +20,8 @@ class Key(NamedTuple):
         """Read `namespace/name`; a bare name means the namespace `default`."""
         namespace, slash, name = text.partition("/")
         return cls(namespace, name) if slash else cls("default", namespace)
+
+
+def pod_uid(fleet: str, ds: Key, node: str) -> str:
+    """The uid of a copy, the same again when the copy is made anew."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{fleet}/{ds}/{node}"))

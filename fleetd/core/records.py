@@ -93,8 +93,8 @@ class NodeRecord:
     """A host that the state has met.
 
     `ssh_json`: the last settings that worked; `labels_json` and `taints_json`: the overlay set by
-    verbs (a null value hides an inventory label); `facts_json`: the last HostFacts; `left`: 0, or
-    when it left the inventory.
+    verbs (a null value hides an inventory label); `facts_json`: the last HostFacts; `joined`: 0, or
+    when it answered first; `left`: 0, or when it left the inventory.
     """
 
     name: str
@@ -110,6 +110,7 @@ class NodeRecord:
     taints_json: str = "[]"
     left: float = 0.0
     runtime: str = ""
+    joined: float = 0.0
 
 
 class Phase(StrEnum):

@@ -77,6 +77,8 @@ def object_view(record: ObjectRecord, *, reveal: bool = False) -> View:
         resourceVersion=str(record.resource_version),
         creationTimestamp=timestamp(record.created),
     )
+    if record.kind == "Secret":
+        view.setdefault("type", "Opaque")
     if record.kind == "Secret" and not reveal:
         view["data"] = dict.fromkeys(view.get("data", {}), "")
     return view
@@ -144,7 +146,8 @@ def node_view(node: Node, record: NodeRecord | None) -> View:
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": node.name, "labels": labels, "annotations": _annotations(node)}
-        | ({"uid": node.uid} if node.uid else {}),
+        | ({"uid": node.uid} if node.uid else {})
+        | ({"creationTimestamp": timestamp(record.joined)} if record and record.joined else {}),
         "spec": _node_spec(node),
         "status": {
             "conditions": [_node_ready(record)],
@@ -288,6 +291,7 @@ def _node_info(facts: HostFacts, record: NodeRecord) -> View:
     versions = [f"{name}://{version}" for name, version in engines if version]
     preferred = [text for text in versions if text.startswith(record.runtime)] or versions
     return {
+        "kubeletVersion": f"systemd {facts.systemd}",
         "machineID": record.machine_id,
         "bootID": record.boot_id,
         "kernelVersion": facts.kernel,

@@ -103,7 +103,7 @@ def remember(
     if isinstance(part, Unknown):
         after = replace(after, unreachable=part.why)
     else:
-        after = replace(after, unreachable="", seen=now)
+        after = replace(after, unreachable="", seen=now, joined=after.joined or now)
         if not node.left:
             after = replace(after, ssh_json=json.dumps(asdict(node.ssh), sort_keys=True))
         if isinstance(part.value.clock, Known):

@@ -7,12 +7,11 @@ without any quoting.
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Mapping
 
 from fleetd.core.daemonset import DaemonSet
 from fleetd.core.facts import Slot
-from fleetd.core.meta import Key
+from fleetd.core.key import Key, pod_uid
 from fleetd.core.node import Node
 from fleetd.workload.errors import RenderError
 from fleetd.workload.names import copy_dir
@@ -43,7 +42,7 @@ def host_values(ds: DaemonSet, node: Node, fleet: str) -> Mapping[str, str]:
         "FLEETD_HOST_IP": node.ssh.address,
         "FLEETD_POD_NAME": f"{name}-{node.name}",
         "FLEETD_NAMESPACE": ns,
-        "FLEETD_POD_UID": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{fleet}/{ns}/{name}/{node.name}")),
+        "FLEETD_POD_UID": pod_uid(fleet, ds.key, node.name),
         "FLEETD_NAME": name,
         "FLEETD_FLEET": fleet,
     }

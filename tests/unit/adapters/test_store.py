@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import stat
@@ -233,11 +234,9 @@ def test_an_older_schema_is_brought_up_by_a_writer_and_read_without_one(
     path = tmp_path / "fleetd.db"
     with closing(SqliteStore(path)) as store:
         store.commit([Put(Setting("a", "b"))])
-    newer = tmp_path / "migrations"
-    newer.mkdir()
-    first = (module.MIGRATIONS / "0001_initial.sql").read_text()
-    (newer / "0001_initial.sql").write_text(first)
-    (newer / "0002_more.sql").write_text(
+    newer, known = tmp_path / "migrations", len(list(module.MIGRATIONS.iterdir()))
+    shutil.copytree(module.MIGRATIONS, newer)
+    (newer / "9999_more.sql").write_text(
         "-- A comment; with a semicolon.\nCREATE TABLE more (a TEXT);\n"
         "UPDATE settings SET value = 'migrated';\n"
     )
@@ -245,14 +244,13 @@ def test_an_older_schema_is_brought_up_by_a_writer_and_read_without_one(
     with closing(SqliteStore(path, readonly=True)) as reader:
         assert reader.read(Setting) == (Setting("a", "migrated"),)
     with closing(sqlite3.connect(path)) as raw:
-        assert raw.execute("PRAGMA user_version").fetchone() == (1,)
+        assert raw.execute("PRAGMA user_version").fetchone() == (known,)
     with closing(SqliteStore(path)) as store:
         assert store.read(Setting) == (Setting("a", "migrated"),)
     with closing(sqlite3.connect(path)) as raw:
-        assert raw.execute("PRAGMA user_version").fetchone() == (2,)
+        assert raw.execute("PRAGMA user_version").fetchone() == (known + 1,)
         assert raw.execute("SELECT number, fleetd FROM migrations").fetchall() == [
-            (1, __version__),
-            (2, __version__),
+            (number, __version__) for number in range(1, known + 2)
         ]
 
 
@@ -261,15 +259,14 @@ def test_a_migration_that_fails_leaves_the_schema_as_it_was(
 ) -> None:
     path = tmp_path / "fleetd.db"
     SqliteStore(path).close()
-    newer = tmp_path / "migrations"
-    newer.mkdir()
-    (newer / "0001_initial.sql").write_text((module.MIGRATIONS / "0001_initial.sql").read_text())
-    (newer / "0002_bad.sql").write_text("CREATE TABLE half (a TEXT);\nNOT SQL AT ALL;\n")
+    newer, known = tmp_path / "migrations", len(list(module.MIGRATIONS.iterdir()))
+    shutil.copytree(module.MIGRATIONS, newer)
+    (newer / "9999_bad.sql").write_text("CREATE TABLE half (a TEXT);\nNOT SQL AT ALL;\n")
     monkeypatch.setattr(module, "MIGRATIONS", newer)
     with pytest.raises(StateBroken, match="syntax"):
         SqliteStore(path)
     with closing(sqlite3.connect(path)) as raw:
-        assert raw.execute("PRAGMA user_version").fetchone() == (1,)
+        assert raw.execute("PRAGMA user_version").fetchone() == (known,)
         assert raw.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchall() == []
 
 

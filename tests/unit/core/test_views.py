@@ -151,7 +151,11 @@ def test_node() -> None:
     }
     assert view["status"]["conditions"][0]["status"] == "True"
     assert view["status"]["addresses"][0] == {"type": "InternalIP", "address": "192.0.2.1"}
+    assert "creationTimestamp" not in view["metadata"]
+    joined = node_view(one, replace(HOST, joined=60.0))
+    assert joined["metadata"]["creationTimestamp"] == "1970-01-01T00:01:00Z"
     info = view["status"]["nodeInfo"]
+    assert info["kubeletVersion"] == "systemd 252"
     assert (info["osImage"], info["containerRuntimeVersion"]) == ("Debian 12", "docker://24.0")
 
 
@@ -201,6 +205,7 @@ def test_secret_is_hidden_unless_asked_for() -> None:
     document = {"kind": "Secret", "metadata": {"name": "s"}, "data": {"key": "c2VjcmV0"}}
     record = replace(OWNER, kind="Secret", document_json=json.dumps(document))
     assert object_view(record)["data"] == {"key": ""}
+    assert object_view(record)["type"] == "Opaque"
     assert object_view(record, reveal=True)["data"] == {"key": "c2VjcmV0"}
 
 
