@@ -112,8 +112,11 @@ async def logs(
             _nothing,
         )
         reader.end()
-        if output.error or not reader.began:
-            why = output.error or "the host did not run the request"
+        if output.error or not reader.began or output.status:
+            told = "the host did not run the request"
+            if reader.began:
+                told = f"journalctl ended with status {output.status}"
+            why = output.error or told
             await lines.put((copy.node.name, f"(no more: {why})"))
 
     async def read_all() -> None:

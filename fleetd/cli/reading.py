@@ -10,6 +10,7 @@ import click
 from fleetd.cli.kinds import Kind, one_target, targets
 from fleetd.cli.output import FORMATS, Format, hide_values, print_objects
 from fleetd.cli.text import line, write
+from fleetd.cli.times import Duration
 from fleetd.cli.verbs import Invocation, namespace_option, verb
 from fleetd.client import Client, Query, Reads, Shape
 from fleetd.errors import NotFound
@@ -124,7 +125,9 @@ def _daemonset(text: str, namespace: str) -> tuple[str, str]:
 @namespace_option
 @click.option("--node", default="", metavar="NODE", help="Only the copy on this node.")
 @click.option("-f", "--follow", is_flag=True, help="Go on printing as lines arrive.")
-@click.option("--since", default="", metavar="TIME", help="Not older than this: 5s, 2m, 3h.")
+@click.option(
+    "--since", type=Duration(), default=0.0, metavar="TIME", help="Not older than this: 5s, 2m, 3h."
+)
 @click.option("--tail", "lines", type=int, default=-1, metavar="N", help="The last N lines only.")
 @click.pass_obj
 def logs(
@@ -134,7 +137,7 @@ def logs(
     *,
     node: str,
     follow: bool,
-    since: str,
+    since: float,
     lines: int,
 ) -> None:
     """Print what an agent wrote; for ds/NAME each line says on which node."""

@@ -135,10 +135,13 @@ class Client(Reads, Protocol):
         *,
         node: str = "",
         follow: bool = False,
-        since: str = "",
+        since: float = 0.0,
         lines: int = -1,
     ) -> AsyncIterator[tuple[str, str]]:
-        """Lines of a pod, or of all pods of `ds/NAME`, as (node, line)."""
+        """Lines of a pod, or of all pods of `ds/NAME`, as (node, line).
+
+        `since`: not older than so many seconds, 0 for all; `lines`: the last so many, -1 for all.
+        """
         ...
 
     async def exec(

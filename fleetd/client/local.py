@@ -236,14 +236,15 @@ class Local:
         *,
         node: str = "",
         follow: bool = False,
-        since: str = "",
+        since: float = 0.0,
         lines: int = -1,
     ) -> AsyncIterator[tuple[str, str]]:
         """Lines of a pod, or of all pods of `ds/NAME`."""
         session = self._session(Rehearsal(self.store))
         copies = streams.copies_of(session, target, namespace, node)
+        when = f"-{round(since * 1000)}ms" if since else ""  # as journalctl reads it
         told = streams.logs(
-            self.streams, copies, lambda copy: Logs(copy.units, since, lines, follow)
+            self.streams, copies, lambda copy: Logs(copy.units, when, lines, follow)
         )
         async for item in told:
             yield item

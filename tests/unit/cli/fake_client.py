@@ -130,7 +130,7 @@ class FakeClient:
         *,
         node: str = "",
         follow: bool = False,
-        since: str = "",
+        since: float = 0.0,
         lines: int = -1,
     ) -> AsyncIterator[tuple[str, str]]:
         self.calls.append(("logs", target, namespace, node, follow, since, lines))
