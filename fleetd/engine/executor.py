@@ -1,9 +1,9 @@
 """Carries a plan out: one ordered lane per host, all hosts side by side, starts in growing batches.
 
-The first failure on a host ends that host's lane for this pass; other hosts go on. New copies are
-started in batches of 1, 2, 4, 8 ... per DaemonSet, and a failing batch ends the starts of that
-DaemonSet for this pass (K 60), so that a broken image does not hit a whole fleet at once. Nothing
-is concluded from a lost reply: the host is observed again by the next pass.
+The first failure on a host, or half an answer, ends that host's lane for this pass; other hosts go
+on. New copies are started in batches of 1, 2, 4, 8 ... per DaemonSet, and a failing batch ends the
+starts of that DaemonSet for this pass (K 60), so that a broken image does not hit a whole fleet at
+once. Nothing is concluded from a lost reply: the host is observed again by the next pass.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleetd.core.actions import Action, Mode, Remove, Repair, Start, Update
-from fleetd.core.facts import HostFacts, Observation, Part
+from fleetd.core.facts import HostFacts, Known, Observation, Part
 from fleetd.core.meta import Key
 from fleetd.core.node import Node
 from fleetd.engine.images import Images
 from fleetd.engine.rendering import CannotRender, Rendering
-from fleetd.engine.visits import Visits, observation_of
+from fleetd.engine.visits import Visits, is_whole, observation_of
 from fleetd.host import requests
 from fleetd.host.replies import Failed, Lost, Ok, Refused, Reply
 from fleetd.ports import EventSink
@@ -72,13 +72,13 @@ class Executor:
         self, actions: Sequence[Action], nodes: Mapping[str, Node], facts: Mapping[str, HostFacts]
     ) -> tuple[Step, ...]:
         """Carry out all actions; the steps come in the order of the actions."""
-        broken: set[str] = set()
+        broken: dict[str, str] = {}
         steps: dict[Action, Step] = {}
 
         async def act(action: Action) -> bool:
             async with self.lanes[action.node]:
                 if action.node in broken:
-                    steps[action] = Step(action, Outcome.NOT_TRIED, "an earlier step failed here")
+                    steps[action] = Step(action, Outcome.NOT_TRIED, broken[action.node])
                     return False
                 self.sink.emit("action_started", **describe(action))
                 node = nodes[action.node]
@@ -91,7 +91,9 @@ class Executor:
                 )
             steps[action] = step
             if step.outcome is not Outcome.DONE:
-                broken.add(action.node)
+                broken[action.node] = "an earlier step failed here"
+            elif not (isinstance(step.seen, Known) and is_whole(step.seen.value)):
+                broken[action.node] = "the answer to an earlier step was not whole"
             return step.outcome is Outcome.DONE
 
         starts: dict[Key, list[Start]] = defaultdict(list)

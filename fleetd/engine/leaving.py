@@ -12,7 +12,7 @@ from fleetd.core.facts import Known, Observation, Part
 from fleetd.core.node import Node
 from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord
 from fleetd.engine.executor import Executor
-from fleetd.host.replies import Ok
+from fleetd.host.replies import Ok, Reply
 from fleetd.host.requests import Purge
 from fleetd.ports import Drop, Store
 
@@ -24,24 +24,25 @@ async def farewell(
     seen: Mapping[str, Part[Observation]],
     *,
     at_most: int,
-) -> tuple[str, ...]:
-    """Purge and forget the hosts that left and carry nothing of ours any more; their names.
+) -> dict[str, Reply]:
+    """Purge and forget the hosts that left and carry nothing of ours any more; what they answered.
 
-    With more than `at_most` of them nothing is done: an emptied inventory is no farewell.
+    A host is forgotten when its answer is Ok. With more than `at_most` of them nothing is done: an
+    emptied inventory is no farewell.
     """
     fence = executor.fence
     done = [node for node in nodes if node.left and _empty(seen.get(node.name), fence.fleet)]
     if len(done) > at_most:
-        return ()
-    forgotten = []
+        return {}
+    replies: dict[str, Reply] = {}
     for node in done:
+        reply: Reply = Ok()
         if _owned(seen[node.name], fence.fleet):
             reply = await executor.visits.send(node, Purge(fence.fleet, fence.term))
-            if not isinstance(reply, Ok):
-                continue
-        store.commit(forget(node.name))
-        forgotten.append(node.name)
-    return tuple(forgotten)
+        if isinstance(reply, Ok):
+            store.commit(forget(node.name))
+        replies[node.name] = reply
+    return replies
 
 
 def forget(name: str) -> list[Drop]:

@@ -28,8 +28,9 @@ from fleetd.engine.executor import Executor, Outcome, Step, describe
 from fleetd.engine.leaving import farewell
 from fleetd.engine.nodes import identify, remember
 from fleetd.engine.recording import record_plan, record_steps
-from fleetd.engine.visits import Visits
+from fleetd.engine.visits import Visits, observation_of
 from fleetd.engine.world import Worlds
+from fleetd.host.replies import Ok
 from fleetd.host.requests import Observe
 from fleetd.ports import Clock, EventSink, Put, Store
 
@@ -104,7 +105,7 @@ class Reconciler:
         """One pass; without `act` it ends before the first order (over a store that forgets)."""
         records = {row.name: row for row in self.store.read(NodeRecord)}
         await self._look(nodes_of(self.inventory, records.values()), records)
-        records = self._remember(records)
+        records = self._remember()
         # Facts just learnt are labels already, so that a new host is decided on in its first pass.
         identified = identify(nodes_of(self.inventory, records.values()), self.seen, self.store)
         if identified.changes:
@@ -118,11 +119,15 @@ class Reconciler:
         steps = await self._act(decided, nodes, records)
         record_steps(self.store, steps, self.clock.now())
         at_most = max(1, len(nodes) // 20, self.confirm_removals or 0)
-        forgotten = await farewell(
+        farewells = await farewell(
             self.store, self.executor, nodes, identified.seen, at_most=at_most
         )
-        for name in forgotten:
-            self.sink.emit("node_forgotten", node=name)
+        for name, reply in farewells.items():
+            if isinstance(reply, Ok):
+                self.sink.emit("node_forgotten", node=name)
+            else:
+                self.seen[name] = observation_of(reply)
+                self.looked[name] = self.clock.monotonic()
         return Pass(decided, steps, nodes, identified.seen, identified.notes)
 
     async def converge(self, timeout_s: float | None) -> Run:
@@ -181,8 +186,13 @@ class Reconciler:
         known = record is not None and record.facts_json != ""
         return Observe(self.worlds.fleet, engine=True, facts=not known)
 
-    def _remember(self, records: Mapping[str, NodeRecord]) -> dict[str, NodeRecord]:
+    def _remember(self) -> dict[str, NodeRecord]:
+        """Write down what the look showed, over the records as they are now.
+
+        A look takes seconds, and somebody may have said something of a node meanwhile.
+        """
         now = self.clock.now()
+        records = {row.name: row for row in self.store.read(NodeRecord)}
         fresh = dict(records)
         for node in nodes_of(self.inventory, records.values()):
             part = self.seen.get(node.name, Unknown("not looked at yet"))

@@ -72,6 +72,12 @@ class Visits:
         return seen
 
 
+def is_whole(seen: Observation) -> bool:
+    """Whether all that decisions rest on could be read."""
+    parts = (seen.owner, seen.ledger, seen.files, seen.units)
+    return not any(isinstance(part, Unknown) for part in parts)
+
+
 def observation_of(reply: Reply) -> Part[Observation]:
     """What a reply tells about the host, whatever became of the request."""
     match reply:

@@ -39,7 +39,7 @@ def unwatched(event: str, fields: Mapping[str, Any]) -> None:
     """Nobody looks."""
 
 
-def agent(version: str, *, key: Key = AGENT, **spec: Any) -> DaemonSet:
+def agent(version: str, key: Key = AGENT, /, **spec: Any) -> DaemonSet:
     """A DaemonSet with one container of this version; `spec` is merged into its spec."""
     container = {"name": "main", "image": f"example/agent:{version}", "args": [f"--is={version}"]}
     template_spec = {"containers": [container], **spec.pop("pod", {})}
@@ -149,6 +149,11 @@ class Sim:
         """The rollout record of a DaemonSet."""
         (row,) = self.store.read(RolloutRecord, namespace=key.namespace, name=key.name)
         return row
+
+
+def half(reply: bytes) -> bytes:
+    """A reply of which one part failed on the host."""
+    return reply.replace(b" end units 0", b" end units 1")
 
 
 def reasons(decisions: Sequence[Decision]) -> dict[str, str]:

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from fleetd.api.nodes import Nodes
+from fleetd.core.meta import Key
 from fleetd.core.records import NodeRecord
+from fleetd.host.wire import decode, verb_of
 from fleetd.testing import loop
 from fleetd.testing.fleet import LOST_AFTER, Fault
 from fleetd.testing.units import Behaviour
-from tests.sim.harness import Sim, agent, reasons
+from tests.sim.harness import Sim, agent, half, reasons
 
 
 def test_a_fleet_gets_one_copy_each() -> None:
@@ -164,3 +167,58 @@ def test_a_lost_reply_is_looked_into_and_not_repeated_blindly() -> None:
         assert sim.revisions() == {"h01": revision}
 
     loop.run(story(), seed=10)
+
+
+def test_what_is_said_of_a_node_during_a_look_is_heard() -> None:
+    async def story() -> None:
+        sim = Sim.of(2)
+        sim.put(agent("v1"))
+        hosts = {host.name: host for host in sim.fleet.inventory()}
+
+        def hold(event: str, fields: Mapping[str, Any]) -> None:
+            if event == "looking" and not sim.store.read(NodeRecord):
+                Nodes(sim.store, hosts, now=0.0, who="test").hold("h01", on=True)
+
+        await sim.converge(progress=hold)
+        assert [row.held for row in sim.store.read(NodeRecord)] == [True, False]
+        assert list(sim.revisions()) == ["h02"]
+
+    loop.run(story(), seed=11)
+
+
+def test_half_an_answer_ends_what_is_done_on_its_host() -> None:
+    async def story() -> None:
+        sim = Sim.of(1)
+        sim.put(agent("v1"))
+        sim.put(agent("v1", Key("default", "second")))
+
+        def halve(event: str, fields: Mapping[str, Any]) -> None:
+            if event == "image_ready":
+                sim.fleet.fault("h01", Fault(lie=half, times=1))
+
+        run = await sim.converge(progress=halve)
+        assert [step.outcome for step in run.steps] == ["done", "not-tried", "done"]
+        assert run.ended == "settled"
+
+    loop.run(story(), seed=12)
+
+
+def test_a_farewell_that_was_lost_is_looked_into_first() -> None:
+    async def story() -> None:
+        sim = Sim.of(3)
+        sim.put(agent("v1"))
+        await sim.converge()
+        sim.names.remove("h02")
+        sim.put(agent("v2"))  # keeps the run going
+
+        def lose(event: str, fields: Mapping[str, Any]) -> None:
+            if event == "decided" and "h02" not in sim.revisions():
+                sim.fleet.fault("h02", replace(LOST_AFTER, times=1))
+
+        before = len(sim.fleet.calls)
+        await sim.converge(progress=lose)
+        calls = [call for call in sim.fleet.calls[before:] if call.name == "h02"]
+        verbs = [verb_of(decode(call.stdin)[1]) for call in calls]
+        assert verbs == ["observe", "remove", "observe", "purge", "observe"]
+
+    loop.run(story(), seed=13)
