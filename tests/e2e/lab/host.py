@@ -128,6 +128,8 @@ class Host:
     def _make_network(self) -> None:
         """A fresh network namespace, as a boot gives, its port joined to the fleet's bridge."""
         add_netns(self._place.netns)
+        # The kernel ends the old namespace, and with it the old cable, in its own time.
+        run(["ip", "-n", self._place.fleet_netns, "link", "del", self._port], check=False)
         state = "up" if self._plugged else "down"
         ip_batch(
             self._place.fleet_netns,
