@@ -135,7 +135,8 @@ class Executor:
             term=self.fence.term,
             bundle=bundle,
             values=values,
-            mode=action.mode if isinstance(action, Repair) else Mode.RESTART,
+            # What a new revision needs (restart, reload, nothing) is told by the files it changes.
+            mode=action.mode if isinstance(action, Repair) else Mode.START,
             secrets=secrets,
         )
         return _step(action, await self.visits.send(node, order))
