@@ -149,7 +149,10 @@ look_at_file() {
   DIFFERENT=$DIFFERENT$line$NL
   case $1 in "$UNIT_DIR"/*) UNIT_TEXTS=1 ;; esac
   [ "$same" = 0 ] || return 0
-  case $CONTENT$5 in
+  change=$5
+  # The first drop-in at a unit of the host's own is a mark: what runs there need not stop for it.
+  case $1 in "$UNIT_DIR"/*.d/50-fleetd-*) [ -e "$1" ] || change=nothing ;; esac
+  case $CONTENT$change in
     *restart*) CONTENT=restart ;;
     *reload*) CONTENT=reload ;;
     *) CONTENT=nothing ;;

@@ -111,6 +111,11 @@ def facts_of(name: str) -> HostFacts:
     )
 
 
+def _is_mark(path: str) -> bool:
+    """Whether this is our drop-in at a unit that the host has already."""
+    return ".d/50-fleetd-" in path
+
+
 def _files_of(request: Apply) -> dict[str, SimFile]:
     """All files of a copy by path, with the per-host values beside the bundle's own."""
     files = {}
@@ -388,7 +393,9 @@ class SimHost:
         for path, file in files.items():
             there = self.files.get(path)
             different = different or there is None or there.now != file.wrote
-            if there is None or there.now is None or there.now[0] != file.wrote[0]:
+            if there is None or there.now is None:
+                contents.add(OnChange.NOTHING if _is_mark(path) else file.on_change)
+            elif there.now[0] != file.wrote[0]:
                 contents.add(file.on_change)
         restart = request.mode is Mode.RESTART or OnChange.RESTART in contents
         if old is not None:
