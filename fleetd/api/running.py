@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from fleetd.api.reading import SOURCES, sources
@@ -18,6 +18,8 @@ from fleetd.core.actions import (
     UnknownHost,
     Wait,
 )
+from fleetd.core.copies import judge
+from fleetd.core.facts import Known, Unknown
 from fleetd.core.meta import Key
 from fleetd.core.records import Setting
 from fleetd.engine.executor import Step
@@ -94,6 +96,7 @@ def _report(
         entries=tuple(entries),
         holders=holders,
         problems=_problems(last, ended.ended),
+        notes=tuple(_notes(last)),
         converged=not options.dry_run
         and ended.ended == "settled"
         and _agreed(last, holders, options),
@@ -140,6 +143,21 @@ def _problems(last: Pass, ended: str) -> tuple[str, ...]:
     if ended == "stuck":
         problems.append("gave up on what failed several times; mend the cause and run again")
     return tuple(problems)
+
+
+def _notes(last: Pass) -> Iterator[str]:
+    """Drop-ins that others have put at our units: told, and left alone."""
+    for node, part in sorted(last.seen.items()):
+        units = part.value.units if isinstance(part, Known) else part
+        if isinstance(part, Unknown) or isinstance(units, Unknown):
+            continue
+        if not any(unit.drop_ins for unit in units.value):
+            continue
+        for key in sorted(last.plan.statuses):
+            copies = judge(part.value, key, min_ready=0.0)
+            for copy in () if isinstance(copies, Unknown) else copies:
+                for path in copy.foreign:
+                    yield f"{node}: a drop-in that is not fleetd's, left alone: {path}"
 
 
 def _last_steps(steps: Iterable[Step]) -> list[Entry]:
