@@ -105,8 +105,10 @@ def wipe(host: Host) -> None:
     remove = "systemctl kill --signal=KILL 'fleetd-*'; systemctl stop 'fleetd-*'; "
     if host.spec.runtime != "none":
         runtime = host.spec.runtime
+        remove += f"{runtime} ps -q | xargs -r {runtime} kill; "
         remove += f"{runtime} ps -aq | xargs -r {runtime} rm -f; "
-    remove += """
+    remove += r"""
+        awk -F '\t' '$1 == "file" { print $4 }' /var/lib/fleetd-node/ledger | xargs -r rm -f
         find /etc/systemd/system /run/systemd/system -name '*fleetd-*' -prune -exec rm -rf {} +
         rm -rf /var/lib/fleetd-node /run/fleetd-node
         systemctl daemon-reload

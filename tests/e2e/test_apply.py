@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.e2e.admin import IMAGE, Admin, pod_agent, unit_agent
+from tests.e2e.admin import IMAGE, Admin, Document, pod_agent, unit_agent
 from tests.e2e.lab import HostSpec, boottime
 from tests.e2e.proof import snapshots
 
@@ -26,7 +28,7 @@ WORKLOADS = [pytest.param(unit_agent, id="systemd"), pytest.param(pod_agent, id=
 
 @pytest.mark.parametrize("agent", WORKLOADS)
 def test_one_copy_runs_on_every_host_and_a_second_apply_changes_nothing(
-    admin: Admin, agent: type[dict[str, object]]
+    admin: Admin, agent: Callable[..., Document]
 ) -> None:
     spec = agent(version="v1", max_unavailable="50%")
     first = admin.apply(spec)
