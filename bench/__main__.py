@@ -31,8 +31,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="which benches (else all)")
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
     parser.add_argument("--rounds", type=int, default=default.rounds)
-    parser.add_argument("--hosts", type=int, default=default.hosts, help="of noop")
-    parser.add_argument("--rollout-hosts", type=int, default=default.rollout_hosts)
+    parser.add_argument(
+        "--hosts", type=int, default=default.hosts, help="real ones, for each bench"
+    )
     parser.add_argument("--simulated", type=int, default=default.simulated)
     parser.add_argument("--nodes", type=int, nargs="+", default=default.nodes, help="of planning")
     args = parser.parse_args()
@@ -41,7 +42,6 @@ def main() -> None:
     options = Options(
         rounds=args.rounds,
         hosts=args.hosts,
-        rollout_hosts=args.rollout_hosts,
         simulated=args.simulated,
         nodes=tuple(args.nodes),
     )

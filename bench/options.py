@@ -13,8 +13,7 @@ class Options:
     """`rounds`: how often each program is run, by turns; the rest: sizes of fleets."""
 
     rounds: int = 7
-    hosts: int = 20
-    rollout_hosts: int = 40
+    hosts: int = 40
     simulated: int = 1000
     nodes: tuple[int, ...] = (1_000, 10_000)
 

@@ -51,7 +51,7 @@ REMOVE = f"systemctl --quiet disable --now {UNIT}\nrm {FILE}\nsystemctl daemon-r
 
 
 def bench(options: Options) -> list[Measure]:
-    hosts = specs(options.rollout_hosts)
+    hosts = specs(options.hosts)
     runs: dict[str, list[Ran]] = {}
     with TemporaryDirectory() as made, Fleet(hosts) as fleet:
         directory = Path(made)
