@@ -37,7 +37,7 @@ def exec_(invocation: Invocation, target: str, argv: Sequence[str], namespace: s
 @click.option("--all", "every", is_flag=True, help="All hosts of the inventory.")
 @click.option("-y", "--yes", "accept", is_flag=True, help="Pin the keys that the hosts show.")
 @click.pass_obj
-def enroll(invocation: Invocation, hosts: Sequence[str], *, every: bool, accept: bool) -> None:
+def enroll(invocation: Invocation, hosts: Sequence[str], *, every: bool, accept: bool) -> int:
     """Look at the host keys of new hosts and, with --yes, pin them.
 
     Without --yes the fingerprints are printed and nothing is kept, so that they can be compared.
@@ -53,6 +53,7 @@ def enroll(invocation: Invocation, hosts: Sequence[str], *, every: bool, accept:
         write(grid(rows))
     if rows and not accept:
         say("Nothing was pinned. Compare the fingerprints, then run it again with --yes.")
+    return 3 if any(result.startswith("failed") for _, result in rows) else 0
 
 
 @verb("adopt", "fleetd -i inventory/ adopt")

@@ -34,6 +34,7 @@ class FakeClient:
     events: tuple[Event, ...] = ()
     revisions: tuple[Revision, ...] = ()
     lines: tuple[tuple[str, str], ...] = ()
+    enrolled: tuple[tuple[str, str], ...] = ()
     calls: list[tuple[Any, ...]] = field(default_factory=list)
 
     def _run(self, call: tuple[Any, ...], progress: Progress) -> Report:
@@ -149,7 +150,7 @@ class FakeClient:
         self, hosts: Sequence[str], *, every: bool, accept: bool, progress: Progress
     ) -> tuple[tuple[str, str], ...]:
         self.calls.append(("enroll", tuple(hosts), every, accept))
-        return tuple((host, "SHA256:abc") for host in hosts)
+        return self.enrolled or tuple((host, "SHA256:abc") for host in hosts)
 
     async def adopt(self, progress: Progress) -> Report:
         return self._run(("adopt",), progress)

@@ -252,6 +252,11 @@ def test_enroll_pins_only_when_told(fleetd: CommandLine) -> None:
     ]
 
 
+def test_a_host_that_is_not_enrolled_is_exit_code_3(fleetd: CommandLine) -> None:
+    fleetd.client.enrolled = (("web-01", "failed: no answer"), ("web-02", "pinned SHA256:abc"))
+    assert fleetd("enroll", "--all", "--yes").code == 3
+
+
 def test_adopt_and_purge(fleetd: CommandLine) -> None:
     assert fleetd("adopt").code == 0
     assert fleetd("purge", "node/web-01").code == 0
