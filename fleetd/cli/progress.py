@@ -56,7 +56,8 @@ class Count:
         )
         words += [f"{number} {word}" for word, number in others if number]
         if "budget" in self.counts:
-            down = self.counts.get("unavailable", 0)
+            # Hosts that do not answer use no budget unless an update took them away.
+            down = self.counts.get("unavailable", 0) - self.counts.get("unknown", 0)
             words.append(f"{down} down (budget {self.counts['budget']})")
         return ", ".join(words)
 

@@ -76,6 +76,27 @@ TOLD = {"desired": 10, "updated": 4, "available": 6, "unavailable": 3, "unknown"
         ),
         pytest.param(
             [
+                (
+                    "decided",
+                    {
+                        "statuses": {
+                            KEY: {
+                                "desired": 6,
+                                "updated": 3,
+                                "available": 3,
+                                "unavailable": 3,
+                                "unknown": 1,
+                                "budget": 2,
+                            }
+                        }
+                    },
+                )
+            ],
+            "3 of 6 done, 1 skipped, 2 down (budget 2)",
+            id="silent-hosts-are-skipped-not-down",
+        ),
+        pytest.param(
+            [
                 ("decided", {"statuses": {KEY: {"desired": "many", "updated": None}}}),
                 ("decided", {"statuses": None}),
                 ("decided", {}),
