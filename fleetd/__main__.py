@@ -18,7 +18,7 @@ from fleetd.client import Client, Reads
 def main() -> int:
     """Run the command line of this process; the exit code."""
     code = run(_open_client, _open_reads, _demo)
-    # Python searches all objects for garbage once more as it ends: a sixth of the CPU of a short run.
+    # Else Python searches all objects for garbage as it ends: a sixth of the CPU of a short run.
     gc.freeze()
     return code
 
