@@ -67,7 +67,7 @@ async def open_client(settings: Settings, *, mutating: bool) -> AsyncIterator[Cl
     raise_file_limit()
     with ExitStack() as stack:
         if mutating:
-            stack.enter_context(hold(Path(settings.state), " ".join(sys.argv)))
+            stack.enter_context(hold(Path(settings.state), " ".join(("fleetd", *sys.argv[1:]))))
         store = SqliteStore(_state(settings), readonly=not mutating)
         stack.callback(store.close)
         fleet = known_fleet(store)
