@@ -1,0 +1,574 @@
+"""A random walk over a fleet: faults, people and crashes while coordinators work; then all heals.
+
+One seed gives one walk. A walk draws its fleet and its events first thing from its own generator,
+so that what fleetd does never changes what happens to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from fleetd.api.delete import delete
+from fleetd.api.nodes import Nodes
+from fleetd.api.reports import RunOptions
+from fleetd.api.session import Session
+from fleetd.core.facts import LedgerCopy, Owner
+from fleetd.core.meta import Key
+from fleetd.core.node import Host
+from fleetd.core.records import (
+    NodeRecord,
+    RolloutRecord,
+    SlotRecord,
+)
+from fleetd.engine.reconciler import Reconciler, Run
+from fleetd.errors import NotFound
+from fleetd.ports import Put
+from fleetd.testing.fleet import (
+    LOST_AFTER,
+    FakeFleet,
+    Fault,
+    address,
+    flood,
+    garbage,
+    stale,
+)
+from fleetd.testing.hosts import SimHost
+from fleetd.testing.store import FakeStore
+from fleetd.testing.units import NEVER_STARTS, Behaviour, SimUnit
+from tests.sim.harness import Sim, agent, half
+from tests.sim.oracle import Ear, Line, Oracle, Watched
+
+Change = Callable[[Reconciler], Reconciler]
+"""Makes a coordinator a wrong one, for tests of the oracle."""
+
+BEHAVIOURS = {
+    "--is=never": NEVER_STARTS,
+    "--is=dies": Behaviour(dies_after_s=3),
+    "--is=late": Behaviour(dies_after_s=40),
+}
+GOOD, BAD = "good", ("never", "dies", "late")
+DEADLINE_S = 90
+ALL = 1000
+"""More hosts than any walk has."""
+
+
+class Set(NamedTuple):
+    """A DaemonSet of a walk: its budget, and which hosts it wants."""
+
+    key: Key
+    limit: int
+    pod: Mapping[str, Any]
+
+
+SETS: tuple[tuple[Key, Mapping[str, Any]], ...] = (
+    (Key("default", "agent"), {}),
+    (Key("default", "web"), {"nodeSelector": {"role": "web"}}),
+    (Key("system", "guard"), {"tolerations": [{"operator": "Exists"}]}),
+)
+
+
+class Stage(FakeFleet):
+    """A fleet of watched hosts."""
+
+    oracle: Oracle
+    kind: type[Watched] = Watched
+
+    def add(self, name: str) -> SimHost:
+        """One more host, with a unit that is none of ours."""
+        loop = asyncio.get_running_loop()
+        host = self.kind(name, loop.time, faults=self.behaviours, registry=self.registry)
+        host.oracle, host.names = self.oracle, frozenset({name})
+        host.own_units["sshd.service"] = SimUnit(
+            "sshd.service", name, fragment="/usr/lib/systemd/system/sshd.service", started_at=0.0
+        )
+        self.hosts[name] = self._at[address(name)] = host
+        return host
+
+    def rename(self, old: str, new: str) -> None:
+        """The same machine under another name; the old address goes on to reach it."""
+        host = self.hosts.pop(old)
+        assert isinstance(host, Watched)
+        host.name, host.names = new, host.names | {new}
+        self.hosts[new] = self._at[address(new)] = host
+
+
+@dataclass(slots=True)
+class Walk:
+    """One walk. `change` is what is wrong with its coordinators, `kind` with its hosts."""
+
+    seed: int
+    change: Change = lambda reconciler: reconciler
+    kind: type[Watched] = Watched
+    random: random.Random = field(init=False)
+    sim: Sim = field(init=False)
+    stage: Stage = field(init=False)
+    oracle: Oracle = field(init=False)
+    sets: dict[Key, Set] = field(init=False)
+    version: dict[Key, str] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    taints: dict[str, str] = field(default_factory=dict)
+    cordoned: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
+    term: int = 0
+    numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 10_000)))
+    coordinator: asyncio.Task[None] | None = None
+    ghosts: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Set the fleet up; needs a running loop."""
+        self.random = random.Random(self.seed)
+        self.stage = Stage((), seed=self.seed, faults=BEHAVIOURS)
+        self.stage.kind = self.kind
+        self.sim = Sim(self.stage)
+        chosen = SETS[: self.random.randint(1, 3)]
+        self.sets = {key: Set(key, self.random.randint(1, 3), pod) for key, pod in chosen}
+        limits = {key: each.limit for key, each in self.sets.items()}
+        # A second coordinator with a state of its own cannot share a budget with the first.
+        self.oracle = Oracle(self.sim.store, limits, self.counted, self.random.random() < 0.8)
+        self.stage.oracle = self.oracle
+        for _ in range(self.random.randint(3, 12)):
+            self.join()
+        for key in self.sets:
+            self.release(key, GOOD)
+
+    # What coordinators do.
+
+    def start(self) -> None:
+        """A new coordinator, with a higher term."""
+        if self.coordinator is None:
+            self.term += 1
+            self.coordinator = asyncio.create_task(self._serve(self.sim.store, self.term))
+
+    async def kill(self) -> None:
+        """The coordinator dies, wherever it is."""
+        if self.coordinator is not None:
+            self.coordinator.cancel()
+            await asyncio.wait([self.coordinator])
+            if not self.coordinator.cancelled():
+                self.coordinator.result()
+            self.coordinator = None
+
+    def haunt(self) -> None:
+        """An older coordinator goes on with the state as it was."""
+        if not self.oracle.budget:
+            old = FakeStore()
+            old._rows = dict(self.sim.store._rows)
+            self.ghosts.append(asyncio.create_task(self._serve(old, self.term - 1)))
+
+    async def _serve(self, store: FakeStore, term: int) -> None:
+        while True:
+            await self.coordinate(store, term, timeout_s=60)
+            await asyncio.sleep(1)
+
+    async def coordinate(
+        self, store: FakeStore, term: int, *, timeout_s: float, confirm: int | None = None
+    ) -> Run:
+        """A run of passes under the eyes of the oracle."""
+        ear = Ear(term)
+
+        def told(event: str, fields: Mapping[str, Any]) -> None:
+            if event == "decided":
+                self.oracle.on_decided(ear)
+
+        session: Session = replace(
+            self.sim.session(term), store=store, transport=Line(self.stage, self.oracle, ear)
+        )
+        options = RunOptions(confirm_removals=confirm)
+        reconciler = self.change(session.reconciler(None, options, told))
+        return await reconciler.converge(timeout_s)
+
+    # What happens.
+
+    async def happen(self) -> None:
+        """Let things happen while a coordinator works."""
+        self.start()
+        for _ in range(self.random.randint(15, 30)):
+            await asyncio.sleep(self.random.choice((0.0, 0.05, 0.4, 2, 6, 15, 40)))
+            await self.random.choice(EVENTS)(self)
+            for task in (self.coordinator, *self.ghosts):
+                if task is not None and task.done():
+                    task.result()
+            self.oracle.recover()
+        for ghost in self.ghosts:
+            ghost.cancel()
+        await self.kill()
+
+    def host(self) -> Watched | None:
+        """Any host of the inventory."""
+        if not self.sim.names:
+            return None
+        host = self.stage.hosts[self.random.choice(sorted(self.sim.names))]
+        assert isinstance(host, Watched)
+        return host
+
+    def join(self) -> None:
+        """A host nobody has met."""
+        name = f"h{next(self.numbers):02}"
+        self.stage.add(name)
+        self.sim.names.append(name)
+        self.label(name, self.random.choice(("web", "db")))
+
+    def release(self, key: Key, kind: str) -> None:
+        """Another revision."""
+        self.version[key] = f"{kind}{next(self.numbers)}"
+        self.put(self.sim, key)
+
+    def put(self, sim: Sim, key: Key) -> str:
+        """Write the DaemonSet as it is now to a state."""
+        each = self.sets[key]
+        return sim.put(
+            agent(
+                self.version[key],
+                key,
+                pod=each.pod,
+                updateStrategy={"rollingUpdate": {"maxUnavailable": each.limit}},
+                annotations={"fleetd/progress-deadline-seconds": str(DEADLINE_S)},
+            )
+        )
+
+    def remove(self, key: Key) -> None:
+        """Delete a DaemonSet."""
+        now = 1_700_000_000.0 + asyncio.get_running_loop().time()
+        delete(self.sim.store, [("DaemonSet", key)], cascade="background", now=now, who="test")
+        del self.version[key]
+        self.oracle.forget(lambda ds, _: ds == key)
+
+    def nodes(self) -> Nodes:
+        """The verbs about nodes."""
+        hosts: dict[str, Host] = {host.name: host for host in self.stage.inventory()}
+        return Nodes(self.sim.store, hosts, now=0.0, who="test")
+
+    def label(self, name: str, role: str) -> None:
+        """Say what a host is for."""
+        self.roles[name] = role
+        self.nodes().label(name, [f"role={role}"])
+
+    def taint(self, name: str, effect: str) -> None:
+        """Set the one taint of a host, or take it ("")."""
+        if name in self.taints:
+            self.nodes().taint(name, ["bad-"])
+            del self.taints[name]
+        if effect:
+            self.nodes().taint(name, [f"bad:{effect}"])
+            self.taints[name] = effect
+
+    def cordon(self, name: str, *, on: bool) -> None:
+        """Keep new copies away."""
+        self.nodes().cordon(name, on=on)
+        (self.cordoned.add if on else self.cordoned.discard)(name)
+
+    def hold(self, name: str, *, on: bool) -> None:
+        """Hands off."""
+        self.nodes().hold(name, on=on)
+        (self.held.add if on else self.held.discard)(name)
+
+    # What is wanted.
+
+    def wants(self, key: Key, name: str) -> bool:
+        """Whether a host is to have a copy, by the documents."""
+        if key not in self.version or name not in self.sim.names:
+            return False
+        owner = self.stage.hosts[name].owner
+        if owner is not None and owner.fleet == "other":
+            return False
+        if key.name == "web" and self.roles[name] != "web":
+            return False
+        return key.name == "guard" or name not in self.taints
+
+    def counted(self) -> Iterator[tuple[Key, SimHost]]:
+        """The places that budgets count."""
+        for key in self.sets:
+            for name in self.sim.names:
+                if self.wants(key, name) and name not in self.held:
+                    yield key, self.stage.hosts[name]
+
+    # After the storm.
+
+    async def heal(self) -> None:
+        """Nothing is wrong any more, but for bad revisions."""
+        self.stage.heal()
+        self.oracle.breaks.clear()
+        for host in self.stage.hosts.values():
+            host.cut_at = ""
+        for name in [*self.sim.names, *self.held]:
+            with suppress(NotFound):  # it left, and is forgotten
+                self.hold(name, on=False)
+        for name in self.sim.names:
+            self.cordon(name, on=False)
+            if self.taints.get(name) == "NoSchedule":
+                self.taint(name, "")
+        await asyncio.sleep(120)  # until hosts have booted
+
+    async def settle(self) -> Run:
+        """One coordinator, in peace, until it is done."""
+        self.term += 1
+        return await self.coordinate(self.sim.store, self.term, timeout_s=3600, confirm=ALL)
+
+    async def come_home(self) -> None:
+        """Require the end state that the documents ask for; a failed rollout needs a good one."""
+        await self.heal()
+        run = await self.settle()
+        broken = {
+            key
+            for key in self.version
+            if not self.version[key].startswith(GOOD) or self.rollout(key).state != "complete"
+        }
+        for key in sorted(broken):
+            good = self.version[key].startswith(GOOD)
+            late = self.version[key].startswith("late")
+            nobody = not any(self.wants(key, name) for name in self.sim.names)
+            assert late or nobody or self.rollout(key).state == "failed", self.rollout(key)
+            self.oracle.seen["failed, though good" if good else "failed"] += 1
+            self.release(key, GOOD)
+        if broken:
+            run = await self.settle()
+        assert run.ended == "settled", (run.ended, run.last.plan.decisions)
+        for key in self.version:
+            assert self.rollout(key).state == "complete", self.rollout(key)
+        assert [slot for slot in self.sim.store.read(SlotRecord) if not slot.released] == []
+        ours, fresh = self.ledgers(self.stage), await self.fresh()
+        places = sorted({*ours, *fresh})
+        odd = {at: (ours.get(at), fresh.get(at)) for at in places if ours.get(at) != fresh.get(at)}
+        assert not odd, odd
+        for host in self.stage.hosts.values():
+            assert [path for path, file in host.files.items() if file.now != file.wrote] == []
+        await self.rests()
+
+    async def rests(self) -> None:
+        """Require that another run does nothing."""
+        await asyncio.sleep(60)
+        before = self.dump()
+        run = await self.settle()
+        assert run.steps == ()
+        assert self.dump() == before
+
+    def rollout(self, key: Key) -> RolloutRecord:
+        """The rollout of a DaemonSet."""
+        return self.sim.rollout(key)
+
+    async def fresh(self) -> Mapping[tuple[str, Key], LedgerCopy]:
+        """The ledgers of a fleet that never knew anything but these documents."""
+        sim = Sim(FakeFleet(sorted(self.sim.names), seed=1), names=self.sim.names)
+        for name in self.sim.names:
+            if (owner := self.stage.hosts[name].owner) and owner.fleet == "other":
+                sim.fleet.hosts[name].owner = owner
+            (record,) = self.sim.store.read(NodeRecord, name=name)
+            fresh = NodeRecord(name, labels_json=record.labels_json, taints_json=record.taints_json)
+            sim.store.commit([Put(fresh)])
+        for key in self.version:
+            self.put(sim, key)
+        await sim.converge()
+        return self.ledgers(sim.fleet)
+
+    @staticmethod
+    def ledgers(fleet: FakeFleet) -> Mapping[tuple[str, Key], LedgerCopy]:
+        """What all hosts have."""
+        return {
+            (name, key): copy
+            for name, host in fleet.hosts.items()
+            for (key, _), copy in host.ledger.items()
+            if host.owner is None or host.owner.fleet != "other"
+        }
+
+    def dump(self) -> Any:
+        """Everything on the hosts that fleetd could have changed."""
+        return {
+            name: (
+                host.owner,
+                dict(host.ledger),
+                {path: file.now for path, file in host.files.items()},
+                {unit: (each.started_at, each.enabled) for unit, each in host.units.items()},
+            )
+            for name, host in self.stage.hosts.items()
+        }
+
+
+# Events: each happens to a walk that is under way.
+
+
+async def _join(walk: Walk) -> None:
+    if len(walk.sim.names) < 12:
+        walk.join()
+
+
+async def _leave(walk: Walk) -> None:
+    if len(walk.sim.names) > 2:
+        walk.sim.names.remove(walk.random.choice(sorted(walk.sim.names)))
+
+
+async def _return(walk: Walk) -> None:
+    """A host that left is in the inventory again."""
+    left = sorted(set(walk.stage.hosts) - set(walk.sim.names))
+    if left and len(walk.sim.names) < 12:
+        name = walk.random.choice(left)
+        walk.sim.names.append(name)
+        walk.label(name, walk.roles[name])
+        walk.hold(name, on=False)
+        walk.cordon(name, on=False)
+        if name in walk.taints:
+            walk.nodes().taint(name, ["bad:NoExecute"])  # it may have been forgotten
+            walk.taint(name, "")
+
+
+async def _rename(walk: Walk) -> None:
+    if host := walk.host():
+        old, new = host.name, f"h{next(walk.numbers):02}"
+        # What was said of the old name follows once fleetd knows the machine: let that be little.
+        walk.hold(old, on=False)
+        walk.cordon(old, on=False)
+        walk.taint(old, "")
+        walk.stage.rename(old, new)
+        walk.sim.names[walk.sim.names.index(old)] = new
+        walk.label(new, walk.roles[old])
+        walk.oracle.forget(lambda _, machine: machine == host.machine_id)
+
+
+async def _reboot(walk: Walk) -> None:
+    if host := walk.host():
+        host.reboot(walk.random.choice((5.0, 30.0, 90.0)))
+
+
+async def _blackout(walk: Walk) -> None:
+    for host in walk.stage.hosts.values():
+        host.reboot(walk.random.choice((5.0, 30.0)))
+
+
+async def _hurt(walk: Walk) -> None:
+    """Something happens to a unit or a file of ours."""
+    host = walk.host()
+    if host is None or not host.units or (host.owner and host.owner.fleet == "other"):
+        return
+    unit = walk.random.choice(sorted(host.units))
+    files = sorted(host.files)
+    match walk.random.choice(("crash", "mask", "stop", "disable", "fail", "edit", "delete")):
+        case "crash":
+            host.crash(unit)
+        case "mask":
+            host.mask(unit)
+        case "stop":
+            host.stop(unit)
+        case "disable":
+            host.disable(unit)
+        case "fail":
+            host.unit(unit).fail()
+        case "edit" if files:
+            host.edit(walk.random.choice(files), b"changed by hand")
+        case "delete" if files:
+            host.edit(walk.random.choice(files), None)
+        case _:
+            pass
+
+
+async def _fault(walk: Walk) -> None:
+    if host := walk.host():
+        chance = walk.random
+        fault = chance.choice(
+            (
+                Fault(unreachable=True),
+                Fault(unreachable=True, times=chance.randint(1, 5)),
+                Fault(slow_s=chance.choice((5.0, 20.0, 70.0, 400.0))),
+                Fault(keep=chance.randint(0, 3000)),
+                replace(LOST_AFTER, times=chance.randint(1, 3)),
+                Fault(lie=garbage),
+                Fault(lie=stale, times=2),
+                Fault(lie=flood),
+                Fault(lie=half),
+            )
+        )
+        walk.stage.fault(host.name, fault)
+
+
+async def _heal(walk: Walk) -> None:
+    walk.stage.heal()
+
+
+async def _break(walk: Walk) -> None:
+    for host in (walk.host(), walk.host(), walk.host()):
+        if host:
+            walk.oracle.breaks.add(host.name)
+
+
+async def _cut(walk: Walk) -> None:
+    if host := walk.host():
+        host.cut_at = walk.random.choice(("check", "record", "files", "units", "done"))
+
+
+async def _release(walk: Walk) -> None:
+    kind = walk.random.choice((GOOD, GOOD, *BAD))
+    walk.release(walk.random.choice(sorted(walk.sets)), kind)
+
+
+async def _release_all(walk: Walk) -> None:
+    for key in walk.sets:
+        walk.release(key, GOOD)
+
+
+async def _remove(walk: Walk) -> None:
+    if walk.version:
+        walk.remove(walk.random.choice(sorted(walk.version)))
+
+
+async def _mark(walk: Walk) -> None:
+    """People say something of a node."""
+    host = walk.host()
+    if host is None:
+        return
+    name = host.name
+    match walk.random.choice(("label", "taint", "cordon", "hold", "release")):
+        case "label":
+            walk.label(name, walk.random.choice(("web", "db")))
+        case "taint":
+            walk.taint(name, walk.random.choice(("NoSchedule", "NoExecute", "")))
+        case "cordon":
+            walk.cordon(name, on=name not in walk.cordoned)
+        case "hold":
+            walk.hold(name, on=True)
+        case _:
+            walk.hold(name, on=False)
+
+
+async def _other_fleet(walk: Walk) -> None:
+    host = walk.host()
+    if host and host.owner is None and not host.ledger:
+        host.owner = Owner("other", 7)
+
+
+async def _kill(walk: Walk) -> None:
+    await walk.kill()
+
+
+async def _start(walk: Walk) -> None:
+    walk.start()
+
+
+async def _restart(walk: Walk) -> None:
+    await walk.kill()
+    walk.start()
+
+
+async def _haunt(walk: Walk) -> None:
+    walk.haunt()
+
+
+EVENTS = (
+    *(_join, _leave, _return, _rename, _reboot, _blackout, _hurt, _hurt, _hurt),
+    *(_fault, _fault, _fault, _heal, _break, _break, _cut, _cut, _release, _release),
+    *(
+        _release_all,
+        _remove,
+        _mark,
+        _mark,
+        _mark,
+        _other_fleet,
+        _kill,
+        _start,
+        _start,
+        _restart,
+        _haunt,
+    ),
+)
