@@ -22,7 +22,7 @@ FROM_ANSIBLE = Path(__file__).parents[2] / "inventory" / "from-ansible"
 
 
 def ansible(admin: Admin, names: Iterable[str] = NAMES) -> dict[str, Any]:
-    """What `ansible-inventory --list` prints for a fleet of groups, recorded, with our addresses."""
+    """What `ansible-inventory --list` printed for a fleet of groups, with our addresses."""
     shared = {
         "ansible_user": "fleet",
         "ansible_ssh_private_key_file": str(admin.fleet.client_key),
