@@ -1,48 +1,81 @@
 """No mass removal by accident: an emptied inventory or a wrong taint takes nothing away by itself.
 
-A pass in which more than max(1, 5 %) of the nodes left, or of a DaemonSet's copies are not eligible
-any more, removes none of these until somebody confirms how many. Deletions are explicit, and pass.
+While more than max(1, 5 %) of the nodes have left and are not rid of their copies, or of a
+DaemonSet's copies are not eligible any more, none of these is removed until somebody confirms how
+many. Copies on hosts out of sight count, as they were seen last: an emptied inventory does not get
+past because its hosts come back one by one. Deletions are explicit, and pass.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from fleetd.core.actions import Decision, Reason, Remove, Wait
 from fleetd.core.meta import Key
+from fleetd.core.placement import Place
 
 SHARE = 0.05
 
 
-def guard(
-    decisions: Iterable[Decision],
-    *,
-    nodes: int,
-    copies: Counter[Key],
-    confirmed: int | None,
-) -> tuple[list[Decision], list[str]]:
-    """The decisions with unconfirmed removals made to wait, and a sentence for each refusal.
+@dataclass(frozen=True, slots=True)
+class AtStake:
+    """Whose copies the inventory, labels and taints would take away, seen now or remembered.
 
-    `nodes` is how many nodes there are, those that left included; `copies` how many copies each
-    DaemonSet has that were seen.
+    `nodes` is how many nodes there are, `left` those that left and have copies; `copies` is how
+    many copies each DaemonSet has, `losing` the nodes on which it is not eligible any more.
     """
+
+    nodes: int
+    left: frozenset[str]
+    copies: Mapping[Key, int]
+    losing: Mapping[Key, frozenset[str]]
+
+
+def at_stake(nodes: int, places: Mapping[Key, Sequence[Place]]) -> AtStake:
+    """Count, over the places of each DaemonSet. Hosts on hold lose nothing."""
+    there = {
+        key: [
+            place
+            for place in places[key]
+            if not place.node.held and (place.copies or (place.unknown and place.remembered))
+        ]
+        for key in places
+    }
+    return AtStake(
+        nodes=nodes,
+        left=frozenset(place.name for at in there.values() for place in at if place.node.left),
+        copies={key: len(at) for key, at in there.items()},
+        losing={
+            key: frozenset(
+                place.name
+                for place in at
+                if not place.node.left and place.eligibility.stay is False
+            )
+            for key, at in there.items()
+        },
+    )
+
+
+def guard(
+    decisions: Iterable[Decision], stake: AtStake, *, confirmed: int | None
+) -> tuple[list[Decision], list[str]]:
+    """The decisions with unconfirmed removals made to wait, and a sentence for each refusal."""
     decisions = list(decisions)
-    leaving: set[str] = set()
-    losing: defaultdict[Key, set[str]] = defaultdict(set)
-    for entry in decisions:
-        if isinstance(entry, Remove) and entry.reason is Reason.LEFT:
-            leaving.add(entry.node)
-        elif isinstance(entry, Remove) and entry.reason is Reason.NOT_ELIGIBLE:
-            losing[entry.ds].add(entry.node)
+    due = {
+        (entry.reason, None if entry.reason is Reason.LEFT else entry.ds)
+        for entry in decisions
+        if isinstance(entry, Remove)
+    }
     stopped: dict[tuple[Reason, Key | None], str] = {}
-    if _too_many(len(leaving), nodes, confirmed):
-        text = f"{len(leaving)} of {nodes} nodes have left the inventory"
-        stopped[Reason.LEFT, None] = f"{text}; {_remedy(len(leaving))}"
-    for key, names in losing.items():
-        if _too_many(len(names), copies[key], confirmed):
-            text = f"{len(names)} of {copies[key]} copies of {key} are not eligible any more"
-            stopped[Reason.NOT_ELIGIBLE, key] = f"{text}; {_remedy(len(names))}"
+    if (Reason.LEFT, None) in due and _too_many(len(stake.left), stake.nodes, confirmed):
+        text = f"{len(stake.left)} of {stake.nodes} nodes have left the inventory"
+        stopped[Reason.LEFT, None] = f"{text}; {_remedy(len(stake.left))}"
+    for key, names in stake.losing.items():
+        place = (Reason.NOT_ELIGIBLE, key)
+        if place in due and _too_many(len(names), stake.copies[key], confirmed):
+            text = f"{len(names)} of {stake.copies[key]} copies of {key} are not eligible any more"
+            stopped[place] = f"{text}; {_remedy(len(names))}"
 
     def checked(entry: Decision) -> Decision:
         if not isinstance(entry, Remove):

@@ -6,7 +6,7 @@ pass that was cut is simply planned again. The plan asserts what must never be w
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ from fleetd.core.actions import (
 )
 from fleetd.core.copies import judge_view
 from fleetd.core.facts import Known
-from fleetd.core.guard import guard
+from fleetd.core.guard import at_stake, guard
 from fleetd.core.instances import remember
 from fleetd.core.meta import Key
 from fleetd.core.placement import Place, Sight, sight_of, sort, survey
@@ -93,12 +93,8 @@ def plan(world: World, now: float) -> Plan:
     ]
     decisions = [entry for turn in turns for entry in turn.decisions]
     decisions += _leftovers(world, sights)
-    copies = Counter(
-        {turn.state.key: sum(bool(place.copies) for place in turn.places) for turn in turns}
-    )
-    decisions, refusals = guard(
-        decisions, nodes=len(nodes), copies=copies, confirmed=world.confirm_removals
-    )
+    stake = at_stake(len(nodes), {turn.state.key: turn.places for turn in turns})
+    decisions, refusals = guard(decisions, stake, confirmed=world.confirm_removals)
     decisions.sort(key=lambda entry: (entry.node, entry.ds))
     remembered = [remember(turn.state, turn.places, now) for turn in turns]
     result = Plan(

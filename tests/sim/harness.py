@@ -123,11 +123,12 @@ class Sim:
         *,
         timeout_s: float | None = 900.0,
         confirm_removals: int | None = None,
+        scope: frozenset[Key] | None = None,
         progress: Progress = unwatched,
     ) -> Run:
         """A run of passes, as `fleetd reconcile` does them."""
         options = RunOptions(confirm_removals=confirm_removals)
-        reconciler = self.session().reconciler(None, options, progress)
+        reconciler = self.session().reconciler(scope, options, progress)
         return await reconciler.converge(timeout_s)
 
     async def look(self) -> Pass:

@@ -8,12 +8,13 @@ from typing import Any
 
 from fleetd.api.nodes import Nodes
 from fleetd.core.meta import Key
-from fleetd.core.records import NodeRecord
+from fleetd.core.records import InstanceRecord, NodeRecord, RolloutRecord, StatusRecord
+from fleetd.engine.reconciler import REPEATS
 from fleetd.host.wire import decode, verb_of
 from fleetd.testing import loop
 from fleetd.testing.fleet import LOST_AFTER, Fault
 from fleetd.testing.units import Behaviour
-from tests.sim.harness import Sim, agent, half, reasons
+from tests.sim.harness import AGENT, Sim, agent, half, reasons
 
 
 def test_a_fleet_gets_one_copy_each() -> None:
@@ -222,3 +223,64 @@ def test_a_farewell_that_was_lost_is_looked_into_first() -> None:
         assert verbs == ["observe", "remove", "observe", "purge", "observe"]
 
     loop.run(story(), seed=13)
+
+
+def test_hosts_of_an_emptied_inventory_that_come_back_one_by_one_lose_nothing() -> None:
+    async def story() -> None:
+        sim = Sim.of(5)
+        first = sim.put(agent("v1"))
+        await sim.converge()
+        names, sim.names = sim.names, []
+        for back in names:
+            for name in names:
+                sim.fleet.fault(name, Fault(unreachable=True))
+            sim.fleet.heal(back)
+            await sim.converge()
+        assert sim.revisions() == dict.fromkeys(names, first)
+        sim.fleet.heal()
+        await sim.converge(confirm_removals=5)
+        assert sim.revisions() == {}
+
+    loop.run(story(), seed=14)
+
+
+def test_what_does_not_stay_right_is_given_up_in_one_run() -> None:
+    async def story() -> None:
+        sim = Sim.of(2)
+        sim.put(agent("v1"))
+        await sim.converge()
+        unit = sim.fleet.hosts["h01"].units["fleetd-default.agent.main.a.service"]
+        unit.fail()
+
+        def fail(event: str, fields: Mapping[str, Any]) -> None:
+            if event == "action_ended":
+                unit.fail()
+
+        run = await sim.converge(progress=fail, timeout_s=None)
+        assert run.ended == "stuck"
+        assert [step.outcome for step in run.steps] == ["done"] * REPEATS
+        again = await sim.converge()
+        assert (again.ended, len(again.steps)) == ("settled", 1)
+
+    loop.run(story(), seed=15)
+
+
+def test_a_run_over_some_leaves_the_others_and_what_is_known_of_them() -> None:
+    async def story() -> None:
+        sim = Sim.of(2)
+        other = Key("default", "other")
+        sim.put(agent("v1"))
+        first = sim.put(agent("v1", other))
+        await sim.converge()
+        kept = [StatusRecord, InstanceRecord, RolloutRecord]
+        before = [sim.store.read(kind, name="other") for kind in kept]
+        sim.put(agent("v2", other))
+        second = sim.put(agent("v2"))
+        run = await sim.converge(scope=frozenset({AGENT}))
+        assert run.ended == "settled"
+        assert {item.ds for item in run.last.plan.decisions} == {AGENT}
+        assert set(sim.revisions().values()) == {second}
+        assert set(sim.revisions(other).values()) == {first}
+        assert [sim.store.read(kind, name="other") for kind in kept] == before
+
+    loop.run(story(), seed=16)

@@ -232,6 +232,29 @@ def test_guard_i11(how: str, total: int, out: int, confirmed: int | None, expect
     assert result.settled == (expected == 0)
 
 
+@pytest.mark.parametrize("how", ["left", "label"])
+@pytest.mark.parametrize(
+    ("remembered", "expected"),
+    [
+        pytest.param(True, 0, id="seen-before"),
+        pytest.param(False, 1, id="never-had-a-copy"),
+    ],
+)
+def test_guard_counts_hosts_out_of_sight(how: str, remembered: bool, expected: int) -> None:
+    everyone = fleet(4, 3, how=how)
+    (web,) = everyone.sets
+    last = tuple(
+        InstanceRecord(*web.key, name, "a", "r1", "b", "Running", True, True, 0, "", 0.0, 0.0)
+        for name in everyone.seen
+    )
+    back = replace(
+        everyone,
+        seen={"n00": HERE, "n03": HERE},
+        sets=(replace(web, instances=last if remembered else ()),),
+    )
+    assert removed(plan(back, NOW)) == expected
+
+
 def test_deletion_is_not_guarded() -> None:
     said = {f"n{index}": seen(Box(ds=GONE)) for index in range(10)}
     assert removed(plan(world(said, removals=frozenset({GONE})), NOW)) == 10
