@@ -7,8 +7,9 @@ ONE_COPY (I1)
     At no moment of any host's history are copies of one DaemonSet alive in two slots.
 
 BUDGET (I2)
-    A copy is *good* when its main units have run for MIN_READY_S, both in truth and by what the
-    coordinator knew when it decided: what it saw down already costs nothing (K 92).
+    A copy is *good* when its main units have run for MIN_READY_S, started by the revision that the
+    host's ledger names, both in truth and by what the coordinator knew when it decided: what it saw
+    down already costs nothing (K 92).
     An order that stops a good copy needs an open slot in the state; and after it, these together
     are at most maxUnavailable: the copies that were good when an order stopped them and have not
     been up for MIN_READY_S since, and those that the coordinator knew to be down when it decided
@@ -37,7 +38,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from fleetd.core.facts import Known, Observation, Role, UnitState
+from fleetd.core.facts import Known, LedgerCopy, Observation, Role, UnitState
 from fleetd.core.meta import Key
 from fleetd.core.node import Ssh
 from fleetd.core.records import ObjectRecord, SlotRecord
@@ -109,10 +110,7 @@ class Ear:
         assert isinstance(units, Known)
         self.machines[name] = machine = clock.value.machine_id
         states = {unit.id: unit for unit in units.value}
-        self.up |= {
-            (copy.ds, machine): _good(states.get(unit) for unit in _mains(copy.units))
-            for copy in ledger.value
-        }
+        self.up |= {(copy.ds, machine): _good(copy, states.get) for copy in ledger.value}
 
 
 @dataclass(slots=True)
@@ -167,6 +165,7 @@ class Oracle:
 
     def on_decided(self, ear: Ear) -> None:
         """A coordinator has decided."""
+        self.recover()
         ear.counted = frozenset((ds, host.machine_id) for ds, host in self.counted())
         ear.good = frozenset(place for place, good in ear.up.items() if good)
         ear.down = frozenset(ear.up) - ear.good
@@ -278,18 +277,22 @@ def is_good(host: SimHost, ds: Key) -> bool:
     if not host.up:
         return False
     now = host.uptime_s
-    names = [
-        name for (key, _), copy in host.ledger.items() if key == ds for name in _mains(copy.units)
-    ]
-    units = [host.units.get(name) for name in names]
-    return _good(None if unit is None else unit.state(now) for unit in units)
+
+    def state(name: str) -> UnitState | None:
+        return host.units[name].state(now) if name in host.units else None
+
+    return any(_good(copy, state) for (key, _), copy in host.ledger.items() if key == ds)
 
 
-def _good(units: Iterable[UnitState | None]) -> bool:
-    found = list(units)
-    return bool(found) and all(
-        unit is not None and unit.active == "active" and (unit.active_for_s or 0.0) >= MIN_READY_S
-        for unit in found
+def _good(copy: LedgerCopy, state: Callable[[str], UnitState | None]) -> bool:
+    """Whether its main units have run for MIN_READY_S, started by what the ledger says."""
+    units = [state(name) for name in _mains(copy.units)]
+    return bool(units) and all(
+        unit is not None
+        and unit.active == "active"
+        and unit.stamp_revision == copy.revision
+        and (unit.active_for_s or 0.0) >= MIN_READY_S
+        for unit in units
     )
 
 

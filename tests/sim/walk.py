@@ -189,11 +189,11 @@ class Walk:
         self.start()
         for _ in range(self.random.randint(15, 30)):
             await asyncio.sleep(self.random.choice((0.0, 0.05, 0.4, 2, 6, 15, 40)))
+            self.oracle.recover()
             await self.random.choice(EVENTS)(self)
             for task in (self.coordinator, *self.ghosts):
                 if task is not None and task.done():
                     task.result()
-            self.oracle.recover()
         for ghost in self.ghosts:
             ghost.cancel()
         await self.kill()
