@@ -22,7 +22,10 @@ from fleetd.client import RunOptions
 @namespace_option
 @click.pass_obj
 def exec_(invocation: Invocation, target: str, argv: Sequence[str], namespace: str) -> int:
-    """Run a command on a node or in a pod; its exit status is fleetd's."""
+    """Run a command on a node or in a pod; its exit status is fleetd's.
+
+    Output is passed on byte by byte; there is no terminal, and stdin is empty.
+    """
     word, slash, name = target.partition("/")
     where = f"{kind_of(word, {'nodes', 'pods'}).singular}/{name}" if slash else target
     return invocation.ask(
@@ -40,7 +43,8 @@ def exec_(invocation: Invocation, target: str, argv: Sequence[str], namespace: s
 def enroll(invocation: Invocation, hosts: Sequence[str], *, every: bool, accept: bool) -> int:
     """Look at the host keys of new hosts and, with --yes, pin them.
 
-    Without --yes the fingerprints are printed and nothing is kept, so that they can be compared.
+    Without --yes the fingerprints are printed and nothing is kept, so that they can be compared. A
+    key that is not the pinned one is refused, and the pin stays.
     """
     if bool(hosts) == every:
         raise click.UsageError("name hosts, or say --all")
