@@ -21,6 +21,8 @@ from tests.e2e.lab.machine import run
 
 AGENT: Final = Path(__file__).with_name("agent.sh")
 _FLOCK: Final = "/usr/bin/flock"
+#: Where manifests call programs by their full path: the agent stands in for them.
+_STANDS_IN_FOR: Final = ("fluent-bit/bin/fluent-bit",)
 _CREATED: Final = "2024-01-01T00:00:00Z"
 
 
@@ -44,6 +46,10 @@ def pack_share(base: Path, share: Path) -> None:
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             layer.addfile(link)
         layer.add(agent, "agent")
+        for program in _STANDS_IN_FOR:
+            link = tarfile.TarInfo(program)
+            link.type, link.linkname = tarfile.SYMTYPE, "/agent"
+            layer.addfile(link)
         for path in files:
             layer.add((base / path.lstrip("/")).resolve(), path)
 
