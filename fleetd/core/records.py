@@ -93,8 +93,9 @@ class NodeRecord:
     """A host that the state has met.
 
     `ssh_json`: the last settings that worked; `labels_json` and `taints_json`: the overlay set by
-    verbs (a null value hides an inventory label); `facts_json`: the last HostFacts; `joined`: 0, or
-    when it answered first; `left`: 0, or when it left the inventory.
+    verbs (a null value hides an inventory label); `facts_json`: the last HostFacts, told in the
+    boot `boot_id`; `joined`: 0, or when it answered first; `left`: 0, or when it left the
+    inventory.
     """
 
     name: str

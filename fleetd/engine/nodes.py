@@ -19,6 +19,11 @@ from fleetd.workload.errors import RenderError
 from fleetd.workload.profile import engine_of
 
 
+def _boot(seen: Observation) -> str:
+    """The boot that the facts of an observation are of."""
+    return seen.clock.value.boot_id if isinstance(seen.clock, Known) else ""
+
+
 def _engine(node: Node, facts: HostFacts) -> str:
     """The engine that a host's containers stay with; "" where it has none yet."""
     try:
@@ -108,12 +113,13 @@ def remember(
             after = replace(after, ssh_json=json.dumps(asdict(node.ssh), sort_keys=True))
         if isinstance(part.value.clock, Known):
             clock = part.value.clock.value
-            after = replace(after, machine_id=clock.machine_id, boot_id=clock.boot_id)
+            after = replace(after, machine_id=clock.machine_id)
         if isinstance(part.value.facts, Known):
             facts = part.value.facts.value
             after = replace(
                 after,
                 facts_json=json.dumps(asdict(facts), sort_keys=True),
+                boot_id=_boot(part.value),
                 runtime=after.runtime or _engine(node, facts),
             )
     if not node.left:

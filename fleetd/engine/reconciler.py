@@ -183,8 +183,9 @@ class Reconciler:
 
     def _request(self, node: Node, records: Mapping[str, NodeRecord]) -> Observe:
         record = records.get(node.name)
-        known = record is not None and record.facts_json != ""
-        return Observe(self.worlds.fleet, engine=True, facts=not known)
+        # A host may come up from a reboot with another kernel or engine, so facts are of a boot.
+        boot = record.boot_id if record is not None and record.facts_json else ""
+        return Observe(self.worlds.fleet, engine=True, facts=True, boot=boot)
 
     def _remember(self) -> dict[str, NodeRecord]:
         """Write down what the look showed, over the records as they are now.

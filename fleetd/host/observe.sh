@@ -5,6 +5,9 @@
 SHOWN=Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,InvocationID
 SHOWN=$SHOWN,ActiveEnterTimestampMonotonic,NeedDaemonReload,UnitFileState,FragmentPath,DropInPaths,Job
 
+# The boot of which the facts are known; without one they are told in any case.
+BOOT=''
+
 verb_observe() {
   ENGINE=0 FACTS=0
   read_body observe_asked || exit 3
@@ -15,6 +18,8 @@ observe_asked() {
   [ "$1" = observe ] || return 0
   plain "$2"
   FLEET=$PLAIN ENGINE=$3 FACTS=$4
+  plain "$5"
+  BOOT=$PLAIN
 }
 
 # observe ENGINE FACTS: prints the parts of an observation; wants FLEET.
@@ -30,7 +35,7 @@ observe() {
   else
     part ledger 1 "$STATE/ledger is not whole; move it away after a look, and apply again$NL"
   fi
-  [ "$2" = 0 ] || observe_facts
+  [ "$2" = 0 ] || [ "$boot" = "$BOOT" ] || observe_facts
 }
 
 observe_host() {

@@ -188,6 +188,7 @@ def _pulled(row: str) -> Pulled:
 def _observation(raw: Mapping[str, _Raw], request: Request) -> Observation:
     clock = _part(raw, "clock", parts.read_clock)
     wants = request if isinstance(request, Observe) else Observe("", engine="engine" in raw)
+    same_boot = isinstance(clock, Known) and clock.value.boot_id == wants.boot
     return Observation(
         clock=clock,
         owner=_part(raw, "owner", parts.read_owner),
@@ -195,7 +196,7 @@ def _observation(raw: Mapping[str, _Raw], request: Request) -> Observation:
         files=_part(raw, "files", parts.read_files),
         units=_units(raw, clock.value.uptime_s) if isinstance(clock, Known) else clock,
         engine=_part(raw, "engine", parts.read_engine) if wants.engine else None,
-        facts=_part(raw, "facts", parts.read_facts) if wants.facts else None,
+        facts=None if same_boot or not wants.facts else _part(raw, "facts", parts.read_facts),
     )
 
 

@@ -20,12 +20,14 @@ from fleetd.core.meta import Key
 class Observe:
     """Look, change nothing.
 
-    `engine`: also list the containers of the ledger's engines; `facts`: also HostFacts.
+    `engine`: also list the containers of the ledger's engines; `facts`: also HostFacts, unless the
+    host has been up since the boot that `boot` names ("": in any case).
     """
 
     fleet: str
     engine: bool = True
     facts: bool = False
+    boot: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,8 @@ def _split(payload: bytes) -> Received:
 def _body(request: Request) -> Body:
     match request:
         case Observe():
-            return Body([lines.join("observe", request.fleet, request.engine, request.facts)])
+            look = ("observe", request.fleet, request.engine, request.facts, request.boot)
+            return Body([lines.join(*look)])
         case Pull():
             pull = ("pull", request.fleet, request.runtime, request.wait_s, request.always)
             return Body([lines.join(*pull), *(lines.join("image", ref) for ref in request.images)])
@@ -191,8 +192,8 @@ def _file_line(file: BundleFile, length: int) -> str:
 
 
 def _read_observe(received: Received) -> Observe:
-    fleet, engine, facts = received.one("observe")
-    return Observe(fleet, lines.flag(engine), lines.flag(facts))
+    fleet, engine, facts, boot = received.one("observe")
+    return Observe(fleet, lines.flag(engine), lines.flag(facts), boot)
 
 
 def _read_pull(received: Received) -> Pull:

@@ -181,6 +181,11 @@ class SimHost:
         """Seconds since it booted."""
         return self.clock() - self._booted_at
 
+    @property
+    def boot_id(self) -> str:
+        """Another one after each boot."""
+        return f"{self.machine_id[:8]}-boot-{self._boots}"
+
     def answer(self, stdin: bytes) -> Answer:
         """One visit: a whole request gets a reply, a torn one an exit status and nothing else.
 
@@ -201,7 +206,8 @@ class SimHost:
         """Carry out a typed request: the reply, and how long it took. Raises PowerCut."""
         match request:
             case Observe():
-                return Ok(self.observe(engine=request.engine, facts=request.facts)), 0.0
+                facts = request.facts and request.boot != self.boot_id
+                return Ok(self.observe(engine=request.engine, facts=facts)), 0.0
             case Pull():
                 return self._pull(request)
             case Apply() | Remove() | Purge():
@@ -216,7 +222,7 @@ class SimHost:
         now = self.uptime_s
         shown = [unit for unit in self._all_units() if unit.started_at is not None or unit.fragment]
         return Observation(
-            clock=Known(Clock(self.machine_id, f"{self.machine_id[:8]}-boot-{self._boots}", now)),
+            clock=Known(Clock(self.machine_id, self.boot_id, now)),
             owner=Known(self.owner),
             ledger=Known(tuple(self.ledger[place] for place in sorted(self.ledger))),
             files=Known(tuple(self._deviations())),

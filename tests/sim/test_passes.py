@@ -8,7 +8,7 @@ from typing import Any
 
 from fleetd.api.nodes import Nodes
 from fleetd.core.meta import Key
-from fleetd.core.records import InstanceRecord, NodeRecord, RolloutRecord, StatusRecord
+from fleetd.core.records import InstanceRecord, NodeRecord, Record, RolloutRecord, StatusRecord
 from fleetd.engine.reconciler import REPEATS
 from fleetd.host.wire import decode, verb_of
 from fleetd.testing import loop
@@ -272,7 +272,7 @@ def test_a_run_over_some_leaves_the_others_and_what_is_known_of_them() -> None:
         sim.put(agent("v1"))
         first = sim.put(agent("v1", other))
         await sim.converge()
-        kept = [StatusRecord, InstanceRecord, RolloutRecord]
+        kept: list[type[Record]] = [StatusRecord, InstanceRecord, RolloutRecord]
         before = [sim.store.read(kind, name="other") for kind in kept]
         sim.put(agent("v2", other))
         second = sim.put(agent("v2"))
@@ -284,3 +284,21 @@ def test_a_run_over_some_leaves_the_others_and_what_is_known_of_them() -> None:
         assert [sim.store.read(kind, name="other") for kind in kept] == before
 
     loop.run(story(), seed=16)
+
+
+def test_what_a_host_is_is_asked_again_after_each_boot() -> None:
+    async def story() -> None:
+        sim = Sim.of(1)
+        sim.put(agent("v1"))
+        await sim.converge()
+        host = sim.fleet.hosts["h01"]
+        host.facts = replace(host.facts, podman="5.4.0")
+        await sim.converge()
+        assert "5.4.0" not in sim.store.read(NodeRecord)[0].facts_json
+        host.reboot(down_s=0.0)
+        await sim.converge()
+        (record,) = sim.store.read(NodeRecord)
+        assert "5.4.0" in record.facts_json
+        assert record.boot_id == host.boot_id
+
+    loop.run(story(), seed=17)

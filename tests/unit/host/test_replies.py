@@ -93,6 +93,15 @@ def test_an_observation_of_a_real_host() -> None:
     assert observation.facts.value.podman == "4.3.1"
 
 
+def test_facts_that_were_not_told_are_missed_only_after_another_boot() -> None:
+    whole = seen(read(recorded("observe")))
+    assert isinstance(whole.clock, Known)
+    silent = render_reply(NONCE, Ok(replace(whole, facts=None)))
+    same = Observe("f", engine=True, facts=True, boot=whole.clock.value.boot_id)
+    assert seen(read(silent, same)).facts is None
+    assert isinstance(seen(read(silent, replace(same, boot="another"))).facts, Unknown)
+
+
 def test_adopt_tells_the_key_of_a_real_host() -> None:
     reply = read(recorded("adopt"), Adopt())
     assert isinstance(reply, Ok)

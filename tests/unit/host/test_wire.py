@@ -62,7 +62,7 @@ bundles = st.builds(
     stop_s=numbers,
 )
 requests: st.SearchStrategy[Request] = st.one_of(
-    st.builds(Observe, maybe, st.booleans(), st.booleans()),
+    st.builds(Observe, maybe, st.booleans(), st.booleans(), maybe),
     st.builds(
         Pull,
         words,

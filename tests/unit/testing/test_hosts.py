@@ -369,3 +369,16 @@ def test_logs_name_the_unit() -> None:
     world.apply(bundle_of())
     output = world.host.answer(wire.encode(Logs((MAIN,)), NONCE)).output
     assert MAIN.encode() in (replies.after_begin(output.stdout, NONCE) or b"")
+
+
+def test_facts_are_told_once_in_each_boot() -> None:
+    world = World()
+    known = Observe("fleet", facts=True, boot=world.host.boot_id)
+    told = []
+    for _ in range(2):
+        reply = world.ask(known)
+        assert isinstance(reply, Ok)
+        assert reply.observation is not None
+        told.append(reply.observation.facts is not None)
+        world.host.reboot(down_s=0.0)
+    assert told == [False, True]
