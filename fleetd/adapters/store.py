@@ -35,6 +35,8 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_TIMEOUT_MS = 10_000
 READ_ATTEMPTS = 20
 READ_PAUSE_S = 0.01
+WAL_HEADER = 32
+"""Bytes of a -wal in which no transaction has begun."""
 
 
 class SqliteStore:
@@ -144,15 +146,17 @@ class _Reader:
             database, wal, shm = signature
             if database is None:
                 self._connection = sqlite3.connect(":memory:", isolation_level=None)
-            elif wal and shm:
+            elif not wal or wal[1] <= WAL_HEADER:
+                # Nothing is in the -wal. A writer killed while it made the -shm leaves one that
+                # cannot be used read-only, and SQLite would wait for that writer.
+                self._connection = _connect(self._path, "mode=ro&immutable=1")
+            elif shm:
                 self._connection = _connect(self._path, "mode=ro&readonly_shm=1")
                 signature = None
-            elif wal and wal[1]:
+            else:
                 # Only a copy from elsewhere has a -wal without -shm: SQLite has to make that anew.
                 self._connection = _connect(self._path, "mode=ro")
                 signature = None
-            else:
-                self._connection = _connect(self._path, "mode=ro&immutable=1")
             if _version(self._connection, self._path) < len(_migrations()):
                 signature = _signature(self._path)
                 self._connection = _migrated_copy(self._connection, self._path)
