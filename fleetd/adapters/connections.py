@@ -187,7 +187,7 @@ class Connections:
 
         key = await self._attempt(name, ssh, scan)
         if key is None:
-            raise Unreachable(f"{name}: it showed no host key", Trouble.REFUSED)
+            raise Unreachable("it showed no host key", Trouble.REFUSED)
         return " ".join(key.export_public_key().decode().split()[:2])
 
     def drop(self, held: Held) -> None:
@@ -229,7 +229,7 @@ class Connections:
             settings = self._resolve(at)
             if settings is None or at in seen:
                 what = "leads back to itself" if settings else "is not a host of the inventory"
-                raise Unreachable(f"{name}: its jump host {at} {what}", Trouble.SETTINGS)
+                raise Unreachable(f"its jump host {at} {what}", Trouble.SETTINGS)
             seen.add(at)
             at = settings.jump
         settings = self._resolve(ssh.jump)
@@ -237,18 +237,18 @@ class Connections:
         try:
             return (await self.get(ssh.jump, settings)).connection
         except Unreachable as error:
-            raise Unreachable(f"{name}: its jump host: {error}", Trouble.NETWORK) from error
+            raise Unreachable(f"its jump host {ssh.jump}: {error}", Trouble.NETWORK) from error
 
     async def _dial(self, name: str, ssh: Ssh, leg: _Leg | None) -> SSHClientConnection:
         trusted = _trusted(self._entries(name, ssh))
         if not trusted[0] and not trusted[1]:
-            raise unknown_key(name, ssh, file_of(ssh.known_hosts_file))
+            raise unknown_key(name, file_of(ssh.known_hosts_file))
         return await asyncssh.connect(
             ssh.address,
             ssh.port,
             tunnel=leg or (),
             config=None,
-            options=self._options_for(name, ssh),
+            options=self._options_for(ssh),
             known_hosts=lambda _host, _address, _port: trusted,
             host_key_alias=name,
         )
@@ -258,11 +258,9 @@ class Connections:
         try:
             return self._known_hosts.find(file, name, ssh.address, ssh.port)
         except OSError as error:
-            raise Unreachable(
-                f"{name}: cannot read {file}: {error.strerror}", Trouble.SETTINGS
-            ) from error
+            raise Unreachable(f"cannot read {file}: {error.strerror}", Trouble.SETTINGS) from error
 
-    def _options_for(self, name: str, ssh: Ssh) -> SSHClientConnectionOptions:
+    def _options_for(self, ssh: Ssh) -> SSHClientConnectionOptions:
         """What connections of one user with one key share; anew when the key file changes."""
         try:
             changed = Path(ssh.identity_file).stat().st_mtime_ns if ssh.identity_file else 0
@@ -291,7 +289,7 @@ class Connections:
                 error.strerror if isinstance(error, OSError) else f"{plain(error)}{LOCKED_KEY_HINT}"
             )
             raise Unreachable(
-                f"{name}: cannot use the identity file {ssh.identity_file}: {reason}",
+                f"cannot use the identity file {ssh.identity_file}: {reason}",
                 Trouble.SETTINGS,
             ) from error
 

@@ -1,8 +1,9 @@
 """Why a host cannot be reached, as a sentence that says what to do.
 
-Translates asyncssh's and the kernel's errors. Separate from the connections, so that the words
-stand in one place. Text that comes from the far end is stripped of control characters here, where
-it enters.
+Translates asyncssh's and the kernel's errors. The host is not named but in commands to try: who
+shows the sentence shows the host beside it, and many hosts with one trouble share a line. Separate
+from the connections, so that the words stand in one place. Text that comes from the far end is
+stripped of control characters here, where it enters.
 """
 
 from __future__ import annotations
@@ -37,33 +38,25 @@ class Unreachable(Exception):
         self.trouble = trouble
 
 
-def where(name: str, ssh: Ssh) -> str:
-    """The host as messages name it."""
-    port = "" if ssh.port == 22 else f":{ssh.port}"
-    return f"{name} ({ssh.user}@{ssh.address}{port})"
-
-
 def plain(text: object) -> str:
     """One line of at most 200 characters, without what a terminal would obey."""
     return lines.clean(str(text)).strip()[:200]
 
 
-def unknown_key(name: str, ssh: Ssh, file: str) -> Unreachable:
+def unknown_key(name: str, file: str) -> Unreachable:
     """Nothing about this host in its known_hosts file."""
     return Unreachable(
-        f"{where(name, ssh)}: no host key is known for it in {file};"
-        f" check and pin it: fleetd enroll {name}",
+        f"no host key is known for it in {file}; check and pin it: fleetd enroll {name}",
         Trouble.SETTINGS,
     )
 
 
 def explain(error: BaseException, name: str, ssh: Ssh, file: str) -> Unreachable:
     """The failure of a connection attempt in plain words. `file` is the known_hosts file."""
-    host = where(name, ssh)
     match error:
         case asyncssh.HostKeyNotVerifiable():
             return Unreachable(
-                f"{host}: its host key is not the one pinned in {file} ({plain(error.reason)}):"
+                f"its host key is not the one pinned in {file} ({plain(error.reason)}):"
                 " the host was reinstalled, or something else answers at its address. Nothing was"
                 " sent. If the new key is right (look at the host's console), delete the old line"
                 f" and run: fleetd enroll {name}",
@@ -72,33 +65,33 @@ def explain(error: BaseException, name: str, ssh: Ssh, file: str) -> Unreachable
         case asyncssh.PermissionDenied():
             shown = ssh.identity_file or "the keys of the SSH agent"
             return Unreachable(
-                f"{host}: login refused for {shown}; add its public half to"
+                f"login refused for {shown}; add its public half to"
                 f" ~{ssh.user}/.ssh/authorized_keys there, or set ssh.user or"
                 " ssh.identityFile in the inventory",
                 Trouble.REFUSED,
             )
         case asyncssh.KeyExchangeFailed():
             return Unreachable(
-                f"{host}: no algorithm in common ({plain(error.reason)}): its host key is of"
+                f"no algorithm in common ({plain(error.reason)}): its host key is of"
                 f" another kind than the one pinned in {file}, or its sshd is too old",
                 Trouble.REFUSED,
             )
         case asyncssh.ChannelOpenError():
             return Unreachable(
-                f"{host}: the jump host {ssh.jump} cannot reach it ({plain(error.reason)})",
+                f"the jump host {ssh.jump} cannot reach it ({plain(error.reason)})",
                 Trouble.NETWORK,
             )
         case asyncssh.ConnectionLost() | ConnectionResetError() | BrokenPipeError():
             return Unreachable(
-                f"{host}: the connection was closed during the handshake ({plain(error)}): sshd"
+                f"the connection was closed during the handshake ({plain(error)}): sshd"
                 " limits connections (MaxStartups, PerSourcePenalties), has no host key of the"
                 f" kind pinned in {file}, or is not sshd",
                 Trouble.REFUSED,
             )
         case asyncssh.Error():
-            return Unreachable(f"{host}: SSH failed: {plain(error)}", Trouble.REFUSED)
+            return Unreachable(f"SSH failed: {plain(error)}", Trouble.REFUSED)
         case _:
-            return Unreachable(f"{host}: {_network(error, ssh)}", Trouble.NETWORK)
+            return Unreachable(f"{_network(error, ssh)}", Trouble.NETWORK)
 
 
 def _network(error: BaseException, ssh: Ssh) -> str:

@@ -6,6 +6,7 @@ changed, then where each DaemonSet stands, who keeps it from being done and why,
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
@@ -151,9 +152,11 @@ def summary(daemonset: Shape) -> str:
 def _grouped(holders: Mapping[str, str]) -> Iterator[str]:
     by_reason: dict[str, list[str]] = defaultdict(list)
     for host, reason in holders.items():
-        by_reason[reason].append(host)
+        # Reasons that differ by nothing but the host in a command to try share a line.
+        by_reason[re.sub(rf"(?<!\S){re.escape(host)}(?!\S)", "HOST", reason)].append(host)
     for reason, hosts in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
-        yield line(f"  {reason} ({len(hosts)}): {', '.join(sorted(hosts))}")
+        told = reason if len(hosts) > 1 else holders[hosts[0]]
+        yield line(f"  {told} ({len(hosts)}): {', '.join(sorted(hosts))}")
 
 
 def _advice(report: Report) -> Iterator[str]:

@@ -62,10 +62,9 @@ ERRORS: dict[str, tuple[Exception, str]] = {
 
 
 @pytest.mark.parametrize(("error", "words"), ERRORS.values(), ids=ERRORS)
-def test_each_failure_names_the_host_and_what_to_do(error: Exception, words: str) -> None:
+def test_each_failure_says_what_to_do(error: Exception, words: str) -> None:
     ssh = Ssh("10.0.0.1", 2222, "fleet", "/key", "/known_hosts", "bastion")
     said = str(explain(error, "web", ssh, "/known_hosts"))
-    assert said.startswith("web (fleet@10.0.0.1:2222): ")
     assert words in said
     assert said.isprintable()
 

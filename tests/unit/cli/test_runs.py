@@ -303,6 +303,17 @@ def test_changes_of_objects_are_told_at_once_and_once(fleetd: CommandLine) -> No
     assert fleetd("apply", "ne.yaml", "-o", "json").out.startswith("{")
 
 
+def test_hosts_with_one_trouble_share_a_line(fleetd: CommandLine) -> None:
+    why = {name: f"unreachable: no key; fleetd enroll {name}" for name in ("web-1", "web-11")}
+    holders = {"default/ne": {**why, "db": "unreachable: down; fleetd enroll db"}}
+    fleetd.client.report = Report(holders=holders, converged=False)
+    assert fleetd("reconcile").out == (
+        "default/ne:\n"
+        "  unreachable: no key; fleetd enroll HOST (2): web-1, web-11\n"
+        "  unreachable: down; fleetd enroll db (1): db\n"
+    )
+
+
 TEMPLATE = {"spec": {"containers": [{"name": "main"}]}}
 
 
