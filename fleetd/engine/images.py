@@ -76,12 +76,16 @@ class Images:
             reply = await self.visits.send(node, Pull(self.fleet, profile.runtime, images))
             if not isinstance(reply, Ok):
                 return reply
-            for pulled in reply.pulled:
-                if pulled.state == "failed":
-                    return Failed("pull", f"image {pulled.image}: {alike(pulled.message)}", None)
-            if all(pulled.state == "present" for pulled in reply.pulled):
+            told = {pulled.image: pulled for pulled in reply.pulled}
+            for image in images:
+                if image not in told:
+                    return Failed("pull", f"image {image}: the host told nothing of it", None)
+                if told[image].state == "failed":
+                    message = alike(told[image].message)
+                    return Failed("pull", f"image {image}: {message}", None)
+            if all(told[image].state == "present" for image in images):
                 if done is not None:
-                    done({pulled.image: pulled for pulled in reply.pulled})
+                    done({image: told[image] for image in images})
                 self.sink.emit("image_ready", node=node.name, images=list(images))
                 return None
             if self.clock.monotonic() > end:
@@ -97,7 +101,12 @@ class Images:
     def _pin(self, ds: Key, revision: str, arch: str, pulled: Mapping[str, Pulled]) -> None:
         self.store.commit(
             [
-                Put(ImageRecord(ds.namespace, ds.name, revision, image, arch, seen.digest or image))
+                Put(
+                    ImageRecord(
+                        *(ds.namespace, ds.name, revision, image, arch),
+                        pinned=reference(image, seen.digest),
+                    )
+                )
                 for image, seen in pulled.items()
             ]
         )
@@ -109,6 +118,20 @@ def alike(message: str) -> str:
     The same failure is then the same on every host and at every try, and counts as one.
     """
     return _OWN_END.sub("", message)
+
+
+def reference(image: str, digest: str) -> str:
+    """What every host is to pull: the digest that the first one got, else the image as it is named.
+
+    One host's word decides for all the others here, so it is taken for nothing but a digest of the
+    very repository that was asked for.
+    """
+    if "@" in image:
+        return image
+    head, slash, name = image.rpartition("/")
+    repository = re.escape(f"{head}{slash}{name.partition(':')[0]}")
+    docker = r"(docker\.io/(library/)?)?"
+    return digest if re.fullmatch(rf"{docker}{repository}@sha256:[0-9a-f]{{64}}", digest) else image
 
 
 def images_of(daemonset: DaemonSet) -> tuple[str, ...]:
