@@ -71,7 +71,8 @@ def test_keys_are_shown_then_pinned_and_then_known(admin: Admin, pins: Path) -> 
 
     refused = admin.fleetd("apply", admin.write(unit_agent()), code=3)
     assert "no host key is known for it" in refused.stdout
-    assert "fleetd enroll n1" in refused.stdout
+    assert "fleetd enroll HOST (2): n1, n2" in refused.stdout
+    assert "fleetd enroll n1" in admin.fleetd("why", "n1").stdout
     assert all(accepted(admin.fleet[name]) == [] for name in ("n1", "n2"))
 
     assert rows(admin.fleetd("enroll", "n1", "--yes").stdout) == {"n1": f"pinned {prints['n1']}"}
