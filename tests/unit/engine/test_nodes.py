@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from fleetd.core.facts import Clock, HostFacts, Known, Observation, Part, Unknown
+from fleetd.core.node import Node, Ssh
+from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord
+from fleetd.engine.nodes import identify, remember
+from fleetd.ports import Put
+from fleetd.testing.store import FakeStore
+
+FACTS = HostFacts("n1", "linux", "amd64", systemd=252, podman="4.3")
+NODE = Node("n1", Ssh("192.0.2.1"))
+
+
+def seen(machine: str = "m1", boot: str = "b1", facts: Any = None) -> Known[Observation]:
+    empty: Known[Any] = Known(())
+    return Known(
+        Observation(
+            clock=Known(Clock(machine, boot, 100.0)),
+            owner=Known(None),
+            ledger=empty,
+            files=empty,
+            units=empty,
+            facts=facts,
+        )
+    )
+
+
+def node(name: str, **more: Any) -> Node:
+    return Node(name, Ssh(f"{name}.test"), **more)
+
+
+def instance(name: str) -> InstanceRecord:
+    return InstanceRecord(
+        *("default", "agent", name, "a", "r1", "b", "Running", True, True, 0, "", 0.0, 0.0)
+    )
+
+
+def test_a_first_look_is_remembered() -> None:
+    record = remember(NODE, seen(facts=Known(FACTS)), None, 500.0)
+    assert record is not None
+    assert (record.machine_id, record.boot_id, record.seen) == ("m1", "b1", 500.0)
+    assert json.loads(record.facts_json) == asdict(FACTS)
+    assert json.loads(record.ssh_json)["address"] == "192.0.2.1"
+    assert record.runtime == "podman"
+
+
+@pytest.mark.parametrize(
+    ("part", "later", "written"),
+    [
+        pytest.param(seen(), 59.0, False, id="nothing-new"),
+        pytest.param(seen(), 60.0, True, id="a-minute-later"),
+        pytest.param(seen(machine="m2"), 1.0, True, id="another-machine"),
+        pytest.param(Unknown("no route"), 1.0, True, id="silent"),
+        pytest.param(seen(facts=Known(FACTS)), 1.0, False, id="the-same-facts"),
+        pytest.param(seen(facts=Known(replace(FACTS, podman="5.0"))), 1.0, True, id="other-facts"),
+    ],
+)
+def test_only_what_is_new_is_written(part: Part[Observation], later: float, written: bool) -> None:
+    first = remember(NODE, seen(facts=Known(FACTS)), None, 500.0)
+    assert (remember(NODE, part, first, 500.0 + later) is not None) is written
+
+
+def test_silence_changes_nothing_that_was_known() -> None:
+    first = remember(NODE, seen(facts=Known(FACTS)), None, 500.0)
+    assert first is not None
+    later = remember(NODE, Unknown("no route"), first, 501.0)
+    assert later == replace(first, unreachable="no route")
+
+
+@pytest.mark.parametrize("facts", [None, Unknown("cut")], ids=["not-told", "unreadable"])
+def test_the_boot_is_that_of_the_facts(facts: Any) -> None:
+    first = remember(NODE, seen(facts=Known(FACTS)), None, 500.0)
+    later = remember(NODE, seen(boot="b2", facts=facts), first, 600.0)
+    assert later is not None
+    assert later.boot_id == "b1"
+
+
+def test_the_engine_stays_whatever_is_installed_beside_it() -> None:
+    first = remember(NODE, seen(facts=Known(replace(FACTS, podman="", docker="24.0"))), None, 1.0)
+    later = remember(NODE, seen(facts=Known(replace(FACTS, docker="24.0"))), first, 2.0)
+    assert later is not None
+    assert later.runtime == "docker"
+
+
+def test_who_leaves_keeps_the_way_and_the_time() -> None:
+    first = remember(NODE, seen(), None, 500.0)
+    gone = Node("n1", Ssh(""), left=True)
+    left = remember(gone, Unknown("no route"), first, 600.0)
+    assert left is not None
+    assert first is not None
+    assert (left.left, left.ssh_json) == (600.0, first.ssh_json)
+    assert remember(gone, Unknown("no route"), left, 700.0) is None
+    back = remember(NODE, seen(), left, 800.0)
+    assert back is not None
+    assert back.left == 0.0
+
+
+def test_a_rename_takes_everything_along() -> None:
+    store = FakeStore()
+    slot = SlotRecord("default", "agent", "old", "r1", "update", 1.0)
+    old = NodeRecord("old", machine_id="m1", held=True, left=5.0)
+    store.commit([Put(old), Put(NodeRecord("new")), Put(instance("old")), Put(slot)])
+    found = identify(
+        [node("new"), node("old", left=True, uid="m1")],
+        {"new": seen(), "old": Unknown("no such address")},
+        store,
+    )
+    store.commit(found.changes)
+    assert [one.name for one in found.nodes] == ["new"]
+    assert list(found.seen) == ["new"]
+    assert store.read(NodeRecord) == (replace(old, name="new", left=0.0),)
+    assert store.read(InstanceRecord) == (instance("new"),)
+    assert store.read(SlotRecord) == (replace(slot, node="new"),)
+    assert [name for name, _ in found.notes] == ["new"]
+
+
+def test_one_machine_under_two_names_is_unknown_under_both() -> None:
+    found = identify(
+        [node("a"), node("b"), node("c")],
+        {
+            "a": seen("m1"),
+            "b": seen("m1"),
+            "c": seen("m2"),
+        },
+        FakeStore(),
+    )
+    assert isinstance(found.seen["a"], Unknown)
+    assert isinstance(found.seen["b"], Unknown)
+    assert isinstance(found.seen["c"], Known)
+    assert [name for name, _ in found.notes] == ["a", "b"]
+    assert found.changes == ()
+
+
+def test_a_leaver_that_nobody_replaces_stays() -> None:
+    nodes = [node("a"), node("old", left=True, uid="m9")]
+    found = identify(nodes, {"a": seen("m1"), "old": seen("m9")}, FakeStore())
+    assert found.nodes == tuple(nodes)
+    assert (found.changes, found.notes) == ((), ())
