@@ -11,10 +11,12 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from fleetd.adapters.store import SqliteStore
 from fleetd.api import reading
+from fleetd.api.fleet import Fleet, known_fleet, open_fleet, raise_term
 from fleetd.cli.settings import Settings
 from fleetd.client import Client, Reads
 from fleetd.client.reader import Reader
@@ -53,32 +55,22 @@ async def open_client(settings: Settings, *, mutating: bool) -> AsyncIterator[Cl
         StateHeld: another fleetd writes to this state.
         StateBroken: the state cannot be opened.
     """
-    import secrets
     import socket
     from concurrent.futures import ThreadPoolExecutor
 
     from fleetd.adapters.clock import SystemClock
-    from fleetd.adapters.lock import hold
     from fleetd.adapters.sinks import LogSink, Silence
     from fleetd.adapters.ssh import SshTransport, raise_file_limit
-    from fleetd.api.fleet import known_fleet, open_fleet, raise_term
     from fleetd.client.local import Local
 
     raise_file_limit()
     with ExitStack() as stack:
-        if mutating:
-            stack.enter_context(hold(Path(settings.state), " ".join(("fleetd", *sys.argv[1:]))))
-        store = SqliteStore(_state(settings), readonly=not mutating)
-        stack.callback(store.close)
-        fleet = known_fleet(store)
-        if mutating:
-            fleet = raise_term(store, open_fleet(store, _fresh_id(), secrets.token_bytes(32)))
         threads = stack.enter_context(ThreadPoolExecutor(THREADS, "fleetd"))
         asyncio.get_running_loop().set_default_executor(threads)
         jumps: dict[str, Ssh] = {}
         transport = SshTransport(jumps.get)
         client = Local(
-            store=store,
+            state=_State(settings, stack, mutating=mutating),
             transport=transport,
             streams=transport,
             keys=transport,
@@ -88,14 +80,44 @@ async def open_client(settings: Settings, *, mutating: bool) -> AsyncIterator[Cl
             who=f"{_user()}@{socket.gethostname()}",
             stdin=sys.stdin.buffer,
             fresh_id=_fresh_id,
-            fresh_key=lambda: secrets.token_bytes(32),
-            fleet=fleet,
+            fresh_key=_fresh_key,
             jumps=jumps,
         )
         try:
             yield client
         finally:
             await transport.close()
+
+
+class _State:
+    """The state of one run, opened at its first use and closed with the run.
+
+    A mutating run then takes the lock, makes what is missing, and raises the term.
+    """
+
+    def __init__(self, settings: Settings, stack: ExitStack, *, mutating: bool) -> None:
+        self._settings = settings
+        self._stack = stack
+        self._mutating = mutating
+
+    @cached_property
+    def store(self) -> SqliteStore:
+        """The store behind the lock. Raises StateHeld and StateBroken."""
+        if self._mutating:
+            from fleetd.adapters.lock import hold
+
+            self._stack.enter_context(hold(Path(self._settings.state), _command()))
+        store = SqliteStore(_state(self._settings), readonly=not self._mutating)
+        self._stack.callback(store.close)
+        return store
+
+    @cached_property
+    def fleet(self) -> Fleet | None:
+        """Who we are, with the term of this run."""
+        if not self._mutating:
+            return known_fleet(self.store)
+        fleet = open_fleet(self.store, _fresh_id(), _fresh_key())
+        return raise_term(self.store, fleet)
 
 
 def demo() -> int:
@@ -110,10 +132,21 @@ def _state(settings: Settings) -> Path:
     return Path(settings.state) / "state.db"
 
 
+def _command() -> str:
+    """What this run was asked to do, for whoever waits for its lock."""
+    return " ".join(("fleetd", *sys.argv[1:]))
+
+
 def _fresh_id() -> str:
     import uuid
 
     return str(uuid.uuid4())
+
+
+def _fresh_key() -> bytes:
+    import secrets
+
+    return secrets.token_bytes(32)
 
 
 def _user() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from fleetd.api import apply, delete, describing, diffs, history, hosts, reading, running, streams
 from fleetd.api.fleet import Fleet, open_fleet
@@ -38,11 +38,25 @@ KINDS = {"daemonsets": "DaemonSet", "configmaps": "ConfigMap", "secrets": "Secre
 """What can be deleted, by the plural that clients use."""
 
 
+class State(Protocol):
+    """The state, opened at the first use: input that is refused leaves no trace of itself."""
+
+    @property
+    def store(self) -> Store:
+        """What is remembered."""
+        ...
+
+    @property
+    def fleet(self) -> Fleet | None:
+        """Who we are to the hosts; None in a state where nothing was ever made."""
+        ...
+
+
 @dataclass(slots=True)
 class Local:
     """A fleetd in this process, over its adapters. `fresh_id` and `fresh_key` make what is new."""
 
-    store: Store
+    state: State
     transport: Transport
     streams: Streams
     keys: HostKeys
@@ -53,10 +67,14 @@ class Local:
     stdin: BinaryIO
     fresh_id: Callable[[], str]
     fresh_key: Callable[[], bytes]
-    fleet: Fleet | None = None
     jumps: dict[str, Ssh] = field(default_factory=dict)
     """Filled from the inventory: how the transport finds a jump host by its name."""
     read: Inventory | None = None
+
+    @property
+    def store(self) -> Store:
+        """The state; opened now when it was not yet."""
+        return self.state.store
 
     # -- looking -----------------------------------------------------------------------------
 
@@ -74,13 +92,13 @@ class Local:
         """The state, after a look at all hosts when one is asked for."""
         if not query.refresh:
             return self.store
-        store = Rehearsal(self.store)
-        await self._session(store).reconciler(None, RunOptions(), _nobody).once(act=False)
-        return store
+        session = self._session(forget=True)
+        await session.reconciler(None, RunOptions(), _nobody).once(act=False)
+        return session.store
 
     async def why(self, node: str, daemonset: tuple[str, str] | None) -> tuple[str, ...]:
         """Look at the fleet now, and explain what each DaemonSet does on the node."""
-        session = self._session(Rehearsal(self.store))
+        session = self._session(forget=True)
         hosts.named(session, [node])
         if daemonset:
             reading.daemonset(session.store, Key(*daemonset))
@@ -109,7 +127,11 @@ class Local:
 
     async def diff(self, specs: Sequence[str]) -> tuple[Change, ...]:
         """What apply would change in the state."""
-        changes, _ = self._take_in(Rehearsal(self.store), load(specs, self.stdin), prune=False)
+        documents = load(specs, self.stdin)
+        store = Rehearsal(self.store)
+        if self.state.fleet is None:
+            open_fleet(store, self.fresh_id(), self.fresh_key())
+        changes, _ = self._take_in(store, documents, prune=False)
         return changes
 
     async def apply(
@@ -117,7 +139,7 @@ class Local:
     ) -> Report:
         """Take documents in as one transaction, then bring their DaemonSets about."""
         documents = load(specs, self.stdin)
-        session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
+        session = self._session(forget=options.dry_run)
         running.check_sources(session, options)
         changes, scope = self._take_in(session.store, documents, prune=prune)
         progress("applied", {"changes": changes})
@@ -137,7 +159,7 @@ class Local:
         if specs:
             loaded = load(specs, self.stdin).objects
             places += [(entry.object.kind, entry.object.key) for entry in loaded]
-        session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
+        session = self._session(forget=options.dry_run)
         how: delete.Cascade = "background" if cascade == "background" else "orphan"
         gone = delete.delete(session.store, places, cascade=how, now=self.clock.now(), who=self.who)
         changes = tuple(Change(kind, *key, "deleted") for kind, key in gone)
@@ -151,7 +173,7 @@ class Local:
 
     async def reconcile(self, options: RunOptions, progress: Progress) -> Report:
         """Passes over everything until settled."""
-        session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
+        session = self._session(forget=options.dry_run)
         return self._told(session.store, await running.run(session, None, options, progress))
 
     async def rollout_status(
@@ -161,13 +183,13 @@ class Local:
         key = Key(namespace, name)
         if not options.wait:
             return self._told(self.store, reading.standing(self.store, key))
-        return await self._roll(self._session(self.store), key, options, progress)
+        return await self._roll(self._session(), key, options, progress)
 
     async def undo(
         self, namespace: str, name: str, to: int, options: RunOptions, progress: Progress
     ) -> Report:
         """Bring an earlier revision back and roll it out."""
-        session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
+        session = self._session(forget=options.dry_run)
         key = Key(namespace, name)
         before = reading.history(session.store, key)[-1:]
         after = history.undo(
@@ -185,7 +207,7 @@ class Local:
         self, namespace: str, name: str, options: RunOptions, progress: Progress
     ) -> Report:
         """Make a new revision of the same template and roll it out."""
-        session = self._session(Rehearsal(self.store) if options.dry_run else self.store)
+        session = self._session(forget=options.dry_run)
         key = Key(namespace, name)
         history.restart(session.store, key, now=self.clock.now(), who=self.who)
         change = Change("DaemonSet", *key, "configured")
@@ -240,7 +262,7 @@ class Local:
         lines: int = -1,
     ) -> AsyncIterator[tuple[str, str]]:
         """Lines of a pod, or of all pods of `ds/NAME`."""
-        session = self._session(Rehearsal(self.store))
+        session = self._session(forget=True)
         copies = streams.copies_of(session, target, namespace, node)
         when = f"-{round(since * 1000)}ms" if since else ""  # as journalctl reads it
         told = streams.logs(
@@ -257,7 +279,7 @@ class Local:
         write: Callable[[bytes, bool], None],
     ) -> int:
         """Run a command on a node, or in a pod where no node has that name."""
-        session = self._session(Rehearsal(self.store))
+        session = self._session(forget=True)
         try:
             (node,) = hosts.named(session, [target.removeprefix("node/")])
         except NotFound:
@@ -270,28 +292,31 @@ class Local:
         self, hosts_: Sequence[str], *, every: bool, accept: bool, progress: Progress
     ) -> tuple[tuple[str, str], ...]:
         """Look at host keys; pin them when accepted."""
-        session = self._session(Rehearsal(self.store))
+        session = self._session(forget=True)
         wanted = hosts.named(session, hosts_, every=every)
         return await hosts.enroll(self.keys, wanted, accept=accept, progress=progress)
 
     async def adopt(self, progress: Progress) -> Report:
         """Rebuild a lost state from the hosts of the inventory."""
-        return await hosts.adopt(self._session(self.store), progress)
+        return await hosts.adopt(self._session(), progress)
 
     async def purge(self, node: str, progress: Progress) -> Report:
         """Take every trace of the fleet off a host."""
-        return await hosts.purge(self._session(self.store), node, progress)
+        return await hosts.purge(self._session(), node, progress)
 
     # -- the session -------------------------------------------------------------------------
 
-    def _session(self, store: Store) -> Session:
-        fleet = self.fleet or open_fleet(store, self.fresh_id(), self.fresh_key())
+    def _session(self, *, forget: bool = False) -> Session:
+        """All that a use case needs; with `forget` over a store that keeps nothing."""
+        inventory = self._inventory()
+        store = Rehearsal(self.store) if forget else self.store
+        fleet = self.state.fleet or open_fleet(store, self.fresh_id(), self.fresh_key())
         return Session(
             store=store,
             transport=self.transport,
             clock=self.clock,
             sink=self.sink,
-            inventory=self._inventory(),
+            inventory=inventory,
             fleet=fleet,
             who=self.who,
         )
