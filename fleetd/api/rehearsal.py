@@ -5,7 +5,8 @@ So a dry run is the real code over another store, and cannot drift from what app
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any, cast
 
 from fleetd.core.records import IDENTITY, Record
@@ -25,6 +26,7 @@ class Rehearsal:
 
     def read(self, kind: type[R], /, **where: Any) -> tuple[R, ...]:
         """As the real store would answer after the rehearsed commits."""
+        _check(kind, where)
         changed = self._rows.get(cast("type[Record]", kind))
         if changed is None:
             return self._store.read(kind, **where)
@@ -37,8 +39,12 @@ class Rehearsal:
         )
 
     def commit(self, changes: Iterable[Change]) -> None:
-        """Remember the changes for later reads."""
-        for change in changes:
+        """Remember the changes for later reads: all of them, or none."""
+        whole = list(changes)
+        for change in whole:
+            if isinstance(change, Drop):
+                _check(change.kind, change.where)
+        for change in whole:
             if isinstance(change, Put):
                 self._table(type(change.record))[_place(change.record)] = change.record
             else:
@@ -62,6 +68,12 @@ class Rehearsal:
         if kind not in self._rows:
             self._rows[kind] = {_place(row): row for row in self._store.read(kind)}
         return self._rows[kind]
+
+
+def _check(kind: type[Any], where: Mapping[str, Any]) -> None:
+    unknown = sorted(set(where) - {field.name for field in fields(kind)})
+    if unknown:
+        raise TypeError(f"{kind.__name__} has no field {', '.join(unknown)}")
 
 
 def _place(record: Record) -> Place:

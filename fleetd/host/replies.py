@@ -187,7 +187,8 @@ def _pulled(row: str) -> Pulled:
 
 def _observation(raw: Mapping[str, _Raw], request: Request) -> Observation:
     clock = _part(raw, "clock", parts.read_clock)
-    wants = request if isinstance(request, Observe) else Observe("", engine="engine" in raw)
+    whatever = Observe("", engine="engine" in raw, facts="facts" in raw)
+    wants = request if isinstance(request, Observe) else whatever
     same_boot = isinstance(clock, Known) and clock.value.boot_id == wants.boot
     return Observation(
         clock=clock,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from fleetd.adapters.store import SqliteStore
+from fleetd.api.rehearsal import Rehearsal
 from fleetd.core.records import (
     IDENTITY,
     AuditRecord,
@@ -24,9 +25,14 @@ from fleetd.ports import Change, Drop, Put, Store
 from fleetd.testing.store import FakeStore
 
 
-@pytest.fixture(params=["sqlite", "fake"])
+@pytest.fixture(params=["sqlite", "fake", "rehearsal"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made: Store = FakeStore() if request.param == "fake" else SqliteStore(tmp_path / "fleetd.db")
+    makers: dict[str, Callable[[], Store]] = {
+        "sqlite": lambda: SqliteStore(tmp_path / "fleetd.db"),
+        "fake": FakeStore,
+        "rehearsal": lambda: Rehearsal(FakeStore()),
+    }
+    made = makers[request.param]()
     yield made
     made.close()
 
