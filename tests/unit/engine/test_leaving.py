@@ -49,7 +49,8 @@ def test_who_left_and_has_nothing_is_purged_and_forgotten() -> None:
         assert isinstance(reply, Ok)
         assert [host.owner for host in sim.fleet.hosts.values()] == [None, None]
         assert [row.name for row in sim.store.read(NodeRecord)] == ["h02"]
-        assert sim.store.read(InstanceRecord) == sim.store.read(SlotRecord) == ()
+        assert sim.store.read(InstanceRecord) == ()
+        assert sim.store.read(SlotRecord) == ()
 
     told(story)
 
