@@ -98,10 +98,12 @@ def in_use_by_slot(revision: str) -> Put:
 )
 def test_a_revision_in_use_is_never_forgotten(desk: Desk, use: Callable[[str], Put]) -> None:
     desk.apply(limited(daemonset(image="web:1"), 1))
-    desk.store.commit([use(desk.current().revision)])
+    bundle = BundleRecord("default", "web", desk.current().revision, "podman", "a", "d", "{}")
+    desk.store.commit([use(desk.current().revision), Put(bundle)])
     for tag in (2, 3, 4):
         desk.apply(limited(daemonset(image=f"web:{tag}"), 1))
     assert desk.numbers() == [1, 4]
+    assert desk.store.read(BundleRecord) == (bundle,)
 
 
 def test_a_forgotten_revision_takes_all_that_was_kept_for_it(desk: Desk) -> None:
