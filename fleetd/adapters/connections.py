@@ -14,6 +14,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ from fleetd.adapters.known_hosts import CA, REVOKED, Entry, KnownHostsFiles, fil
 from fleetd.adapters.troubles import Trouble, Unreachable, explain, plain, unknown_key
 from fleetd.core.node import Ssh
 
+REACH_TIMEOUT_S = 10
+"""For TCP alone: long enough for three lost packets."""
 CONNECT_TIMEOUT_S = 30
 LOGIN_TIMEOUT_S = 60
 HANDSHAKES = 64
@@ -243,12 +246,14 @@ class Connections:
         trusted = _trusted(self._entries(name, ssh))
         if not trusted[0] and not trusted[1]:
             raise unknown_key(name, file_of(ssh.known_hosts_file))
+        options = self._options_for(ssh)
         return await asyncssh.connect(
             ssh.address,
             ssh.port,
+            sock=None if leg else await _reach(ssh),
             tunnel=leg or (),
             config=None,
-            options=self._options_for(ssh),
+            options=options,
             known_hosts=lambda _host, _address, _port: trusted,
             host_key_alias=name,
         )
@@ -292,6 +297,32 @@ class Connections:
                 f"cannot use the identity file {ssh.identity_file}: {reason}",
                 Trouble.SETTINGS,
             ) from error
+
+
+async def _reach(ssh: Ssh) -> socket.socket:
+    """A TCP connection to the first of the host's addresses that takes one.
+
+    It has a shorter deadline than the handshake: a host that is off is told apart soon, and a slow
+    login is still waited for (P 22). Raises OSError, TimeoutError among them.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(REACH_TIMEOUT_S):
+        found = await loop.getaddrinfo(ssh.address, ssh.port, type=socket.SOCK_STREAM)
+        trouble: OSError = OSError(f"{ssh.address} has no address")
+        for family, kind, protocol, _, address in found:
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.settimeout(0)  # the loop waits, not the call
+                await loop.sock_connect(sock, address)
+            except OSError as error:
+                sock.close()
+                trouble = error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+    raise trouble
 
 
 def _trusted(entries: Iterable[Entry]) -> Trusted:
