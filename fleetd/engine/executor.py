@@ -1,16 +1,17 @@
-"""Carries a plan out: one ordered lane per host, all hosts side by side, starts in growing batches.
+"""Carries a plan out: one ordered lane per host, all hosts side by side, a slow start.
 
 The first failure on a host, or half an answer, ends that host's lane for this pass; other hosts go
-on. New copies are started in batches of 1, 2, 4, 8 ... per DaemonSet, and a failing batch ends the
-starts of that DaemonSet for this pass (K 60), so that a broken image does not hit a whole fleet at
-once. Nothing is concluded from a lost reply: the host is observed again by the next pass.
+on. New copies are started slowly (K 60): one at first, and twice as many with each round that
+goes well. When the first ones fail, the starts of that DaemonSet end for this pass, so that a
+broken image does not hit a whole fleet at once. Nothing is concluded from a lost reply: the host is
+observed again by the next pass.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -25,7 +26,7 @@ from fleetd.host import requests
 from fleetd.host.replies import Failed, Lost, Ok, Refused, Reply
 from fleetd.ports import EventSink
 
-_Act = Callable[[Action], Awaitable[bool]]
+_Act = Callable[[Action], Coroutine[None, None, bool]]
 
 
 class Outcome(StrEnum):
@@ -142,15 +143,29 @@ class Executor:
         return _step(action, await self.visits.send(node, order))
 
 
-async def _slow_start(batch: Sequence[Start], act: _Act, steps: dict[Action, Step]) -> None:
-    size, done = 1, 0
-    while done < len(batch):
-        now = batch[done : done + size]
-        good = await asyncio.gather(*(act(start) for start in now))
-        done, size = done + len(now), size * 2
-        if not all(good):
-            break
-    for start in batch[done:]:
+async def _slow_start(waiting: Sequence[Start], act: _Act, steps: dict[Action, Step]) -> None:
+    """Start one copy; each that starts makes room for one more beside it, so the number doubles.
+
+    While none has started, a failure ends it: it may be the workload. Later on one is taken for the
+    host's own, and halves the room.
+    """
+    left = deque(waiting)
+    running: set[asyncio.Task[bool]] = set()
+    room, started, ended = 1, 0, False
+    try:
+        while running or (left and not ended):
+            while left and not ended and len(running) < room:
+                start = left.popleft()
+                running.add(asyncio.create_task(act(start), name=f"start {start.node}"))
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for good in (task.result() for task in done):
+                started += good
+                room = room + 1 if good else max(1, room // 2)
+                ended = ended or not started
+    finally:
+        for task in running:
+            task.cancel()
+    for start in left:
         steps[start] = Step(start, Outcome.NOT_TRIED, "waiting until the first copies start")
 
 

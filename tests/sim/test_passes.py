@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from fleetd.api.nodes import Nodes
+from fleetd.api.reports import RunOptions
 from fleetd.core.meta import Key
 from fleetd.core.records import InstanceRecord, NodeRecord, Record, RolloutRecord, StatusRecord
 from fleetd.engine.reconciler import REPEATS
@@ -14,7 +16,7 @@ from fleetd.host.wire import decode, verb_of
 from fleetd.testing import loop
 from fleetd.testing.fleet import LOST_AFTER, Fault
 from fleetd.testing.units import Behaviour
-from tests.sim.harness import AGENT, Sim, agent, half, reasons
+from tests.sim.harness import AGENT, Sim, agent, half, reasons, unwatched
 
 
 def test_a_fleet_gets_one_copy_each() -> None:
@@ -302,3 +304,26 @@ def test_what_a_host_is_is_asked_again_after_each_boot() -> None:
         assert record.boot_id == host.boot_id
 
     loop.run(story(), seed=17)
+
+
+def test_a_broken_workload_is_tried_on_one_host_and_not_on_all() -> None:
+    async def story() -> None:
+        sim = Sim.of(16)
+        sim.fleet.registry.missing.add("example/agent:v1")
+        sim.put(agent("v1"))
+        done = await sim.session().reconciler(None, RunOptions(), unwatched).once()
+        assert Counter(step.outcome for step in done.steps) == {"failed": 1, "not-tried": 15}
+
+    loop.run(story(), seed=11)
+
+
+def test_one_bad_host_does_not_end_the_starts_of_the_others() -> None:
+    async def story() -> None:
+        sim = Sim.of(16)
+        sim.fleet.hosts["h05"].missing_paths.add("/data")
+        volume = {"name": "data", "hostPath": {"path": "/data", "type": "Directory"}}
+        sim.put(agent("v1", pod={"volumes": [volume]}))
+        done = await sim.session().reconciler(None, RunOptions(), unwatched).once()
+        assert Counter(step.outcome for step in done.steps) == {"failed": 1, "done": 15}
+
+    loop.run(story(), seed=12)
