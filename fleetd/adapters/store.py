@@ -17,6 +17,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -236,8 +237,13 @@ def _translated(path: Path) -> Iterator[None]:
         raise StateBroken(f"{path} cannot be used: {error}") from error
 
 
-def _migrations() -> list[Path]:
-    return sorted(MIGRATIONS.glob("[0-9]*.sql"))
+def _migrations() -> tuple[Path, ...]:
+    return _numbered(MIGRATIONS)
+
+
+@cache
+def _numbered(directory: Path) -> tuple[Path, ...]:
+    return tuple(sorted(directory.glob("[0-9]*.sql")))
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

@@ -172,10 +172,12 @@ def test_a_reader_needs_no_writable_directory(tmp_path: Path, killed: bool) -> N
     path.parent.chmod(0o555)
     tmp_path.chmod(0o755)
     code = (
-        "import os, sys; os.getuid() or (os.setgid(65534), os.setuid(65534))\n"
+        "import os, sys\n"
         "from pathlib import Path; from fleetd.adapters.store import SqliteStore\n"
         "from fleetd.core.records import Setting\n"
-        "print(len(SqliteStore(Path(sys.argv[1]), readonly=True).read(Setting)))"
+        "def count(): return len(SqliteStore(Path(sys.argv[1]), readonly=True).read(Setting))\n"
+        # The program itself may lie where nobody else can read it, so all of it is loaded by now.
+        "count(); os.getuid() or (os.setgid(65534), os.setuid(65534)); print(count())"
     )
     for parent in tmp_path.parents:
         if parent.name.startswith(("pytest-", "popen-")):
