@@ -17,7 +17,9 @@ if [ -z "${LAB_AT_ROOT-}" ]; then
     exec nsenter --mount=/proc/self/ns/mnt sh -c '
         cd /proc/self/fd/3 || exit
         if [ "$(stat -c %d:%i .)" != "$(stat -c %d:%i /)" ]; then
-            mkdir -p run/fleetd-lab-outside && pivot_root . run/fleetd-lab-outside && cd / && umount -l /run/fleetd-lab-outside || exit
+            # `unshare` made what is inside of the chroot private, not what is outside of it.
+            mount --make-rprivate / && mkdir -p run/fleetd-lab-outside || exit
+            pivot_root . run/fleetd-lab-outside && cd / && umount -l /run/fleetd-lab-outside || exit
         fi
         exec sh "$0" "$@" 3<&-' "$0" "$@"
 fi
