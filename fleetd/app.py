@@ -60,10 +60,9 @@ async def open_client(settings: Settings, *, mutating: bool) -> AsyncIterator[Cl
 
     from fleetd.adapters.clock import SystemClock
     from fleetd.adapters.sinks import LogSink, Silence
-    from fleetd.adapters.ssh import SshTransport, raise_file_limit
+    from fleetd.adapters.ssh import SshTransport
     from fleetd.client.local import Local
 
-    raise_file_limit()
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(THREADS, "fleetd"))
         asyncio.get_running_loop().set_default_executor(threads)

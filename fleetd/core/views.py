@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -60,11 +59,6 @@ class Pod:
 def timestamp(seconds: float) -> str:
     """UTC seconds since the epoch as Kubernetes writes them."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def list_view(items: Iterable[View]) -> View:
-    """Several objects as one."""
-    return {"apiVersion": "v1", "kind": "List", "items": list(items)}
 
 
 def object_view(record: ObjectRecord, *, reveal: bool = False) -> View:

@@ -20,7 +20,6 @@ from fleetd.core.views import (
     Pod,
     daemonset_view,
     event_view,
-    list_view,
     node_view,
     object_view,
     pod_view,
@@ -211,4 +210,4 @@ def test_secret_is_hidden_unless_asked_for() -> None:
 
 def test_views_are_json() -> None:
     views = [pod(), node_view(node("n0"), HOST), daemonset_view(OWNER, None)]
-    assert json.loads(json.dumps(list_view(views)))["items"] == views
+    assert json.loads(json.dumps(views)) == views
