@@ -247,16 +247,19 @@ class Connections:
         if not trusted[0] and not trusted[1]:
             raise unknown_key(name, file_of(ssh.known_hosts_file))
         options = self._options_for(ssh)
-        return await asyncssh.connect(
-            ssh.address,
-            ssh.port,
-            sock=None if leg else await _reach(ssh),
-            tunnel=leg or (),
-            config=None,
-            options=options,
-            known_hosts=lambda _host, _address, _port: trusted,
-            host_key_alias=name,
-        )
+        sock = None if leg else await _reach(ssh)
+        # Not asyncssh's own timeout: it stands on wait_for, which may swallow a cancellation.
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            return await asyncssh.connect(
+                ssh.address,
+                ssh.port,
+                sock=sock,
+                tunnel=leg or (),
+                config=None,
+                options=options,
+                known_hosts=lambda _host, _address, _port: trusted,
+                host_key_alias=name,
+            )
 
     def _entries(self, name: str, ssh: Ssh) -> tuple[Entry, ...]:
         file = file_of(ssh.known_hosts_file)
@@ -280,7 +283,6 @@ class Connections:
                     preferred_auth=["publickey"],
                     gss_host=None,
                     x509_trusted_certs=None,
-                    connect_timeout=CONNECT_TIMEOUT_S,
                     login_timeout=LOGIN_TIMEOUT_S,
                     keepalive_interval=15,
                     keepalive_count_max=3,

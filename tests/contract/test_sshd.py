@@ -207,6 +207,18 @@ async def test_a_cancelled_run_leaves_no_connection(server: Sshd, transport: Ssh
     await until(lambda: not server.children())
 
 
+async def test_a_run_cancelled_at_any_moment_is_cancelled(server: Sshd) -> None:
+    ssh = server.trust()
+    for moment in range(40):
+        transport = SshTransport(lambda _name: None)
+        running = asyncio.create_task(run(transport, ssh, "sleep", "1"))
+        await asyncio.sleep(moment * 0.003)
+        running.cancel()
+        await asyncio.wait([running])
+        assert running.cancelled(), moment
+    await until(lambda: not server.children())
+
+
 async def test_closing_leaves_no_connection(server: Sshd, transport: SshTransport) -> None:
     assert (await run(transport, server.trust(), "echo", "hello")).status == 0
     await transport.close()
