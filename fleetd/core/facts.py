@@ -50,9 +50,13 @@ class Runtime(StrEnum):
 
 
 class Role(StrEnum):
-    """What a unit of a copy is for. Only MAIN units decide whether the copy is alive."""
+    """What a unit of a copy is for. Only MAIN units decide whether the copy is alive.
+
+    An INIT unit runs to its end before the MAIN units start, and stays active then.
+    """
 
     MAIN = "main"
+    INIT = "init"
     TARGET = "target"
     PROBE = "probe"
     BORROWED = "borrowed"

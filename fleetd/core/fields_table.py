@@ -169,7 +169,7 @@ timeAdded                   any             ignored   - a taint holds until it i
 
 _POD = """
 # PodSpec
-containers                    []Container     honoured  one container
+containers                    []Container     honoured
 volumes                       []Volume        honoured
 nodeName                      string          honoured
 nodeSelector                  map[string]     honoured
@@ -179,24 +179,24 @@ terminationGracePeriodSeconds int             honoured
 hostNetwork                   bool            honoured
 hostPID                       bool            honoured
 restartPolicy                 string          emulated  by systemd
-initContainers                []Container     refused
+initContainers                []Container     emulated  units that run to their end, in order
 ephemeralContainers           any             refused   a DaemonSet cannot have them
 activeDeadlineSeconds         int             refused   an agent has no end
-hostIPC                       bool            refused   [false]
+hostIPC                       bool            honoured
 hostUsers                     bool            refused   [true]
-shareProcessNamespace         bool            refused   [false]
-securityContext               PodSecurityContext refused
-imagePullSecrets              []any           refused   log the host's container engine in to the registry
-hostname                      string          refused
+shareProcessNamespace         bool            honoured
+securityContext               PodSecurityContext honoured
+imagePullSecrets              []NameRef       honoured
+hostname                      string          honoured
 hostnameOverride              string          refused
-subdomain                     string          refused
-setHostnameAsFQDN             bool            refused   [false]
-hostAliases                   []any           refused
-dnsPolicy                     string          ignored   ["Default","ClusterFirst","ClusterFirstWithHostNet"] there is no cluster DNS: the host's resolver is used
-dnsConfig                     any             refused
+subdomain                     string          ignored  there is no cluster DNS
+setHostnameAsFQDN             bool            ignored  there is no cluster DNS
+hostAliases                   []HostAlias     honoured
+dnsPolicy                     string          emulated  there is no cluster DNS: the host's resolver is used
+dnsConfig                     DNSConfig       honoured
 readinessGates                []any           refused   nobody here sets such conditions
-runtimeClassName              string          refused
-overhead                      any             refused
+runtimeClassName              string          refused  there is one runtime on a host: leave it out, or choose the engine by the label fleetd/runtime
+overhead                      any             ignored  nothing is scheduled by resources
 resources                     any             refused   set them on the container
 resourceClaims                []any           refused
 schedulingGates               []any           refused
@@ -205,7 +205,7 @@ serviceAccount                string          ignored   there is no API server t
 automountServiceAccountToken  bool            ignored   there is no API server to have a token for
 enableServiceLinks            bool            ignored   - there are no Services
 schedulerName                 string          ignored   ["default-scheduler"] there is no scheduler
-priorityClassName             string          ignored   nothing is ever preempted
+priorityClassName             string          emulated  as CPU weight and OOM score; nothing is ever preempted
 priority                      int             ignored   nothing is ever preempted
 preemptionPolicy              string          ignored   nothing is ever preempted
 topologySpreadConstraints     []any           ignored   there is one copy on every eligible node
@@ -245,18 +245,18 @@ effect                        string          honoured
 tolerationSeconds             int             emulated  tolerated without an end: an evicted agent would come back at once
 
 # PodSecurityContext
-runAsUser                     int             refused
-runAsGroup                    int             refused
-runAsNonRoot                  bool            refused   [false]
-supplementalGroups            []int           refused
+runAsUser                     int             honoured
+runAsGroup                    int             honoured
+runAsNonRoot                  bool            honoured
+supplementalGroups            []int           honoured
 supplementalGroupsPolicy      string          refused   ["Merge"]
-fsGroup                       int             refused
-fsGroupChangePolicy           string          refused   ["Always"]
-sysctls                       []any           refused
-seLinuxOptions                any             refused
+fsGroup                       int             honoured
+fsGroupChangePolicy           string          ignored  - only volumes of the copy get the group, each time
+sysctls                       []Sysctl        honoured
+seLinuxOptions                SELinuxOptions  honoured
 seLinuxChangePolicy           string          refused
-seccompProfile                any             refused
-appArmorProfile               any             refused
+seccompProfile                Profile         honoured
+appArmorProfile               Profile         honoured
 windowsOptions                any             refused   all hosts run Linux
 """
 
@@ -272,21 +272,21 @@ resources                     ResourceRequirements  honoured
 volumeMounts                  []VolumeMount   honoured
 securityContext               SecurityContext honoured
 readinessProbe                Probe           emulated  probed on the host
-workingDir                    string          refused
-envFrom                       []EnvFromSource refused   name each variable under env
-livenessProbe                 AnyProbe        refused
-startupProbe                  AnyProbe        refused
-lifecycle                     Lifecycle       refused
+workingDir                    string          honoured
+envFrom                       []EnvFromSource honoured
+livenessProbe                 Probe           emulated  probed on the host
+startupProbe                  Probe           emulated  probed on the host
+lifecycle                     Lifecycle       emulated  run by the unit
 volumeDevices                 []any           refused
-imagePullPolicy               string          ignored   ["IfNotPresent"] - pulled once for each revision, and pinned
+imagePullPolicy               string          emulated  pulled once for each revision, and pinned
 terminationMessagePath        string          ignored   - messages are in the journal
 terminationMessagePolicy      string          ignored   - messages are in the journal
-restartPolicy                 string          refused   ["Always"]
+restartPolicy                 string          honoured  only of an init container, which Always makes a sidecar
 restartPolicyRules            []any           refused
 resizePolicy                  []any           ignored   a change of resources restarts the copy
-stdin                         bool            refused   [false]
-stdinOnce                     bool            refused   [false]
-tty                           bool            refused   [false]
+stdin                         bool            honoured
+stdinOnce                     bool            ignored  - nobody attaches to a copy
+tty                           bool            honoured
 
 # EnvVar
 name                          string          honoured
@@ -297,13 +297,13 @@ valueFrom                     EnvVarSource    honoured
 fieldRef                      FieldRef        emulated  from a small file on each host
 configMapKeyRef               KeyRef          honoured
 secretKeyRef                  KeyRef          honoured
-resourceFieldRef              any             refused
+resourceFieldRef              ResourceFieldRef emulated  a limit that is not set is the host's capacity
 fileKeyRef                    any             refused
 
 # EnvFromSource
-prefix                        string          refused
-configMapRef                  any             refused
-secretRef                     any             refused
+prefix                        string          honoured
+configMapRef                  ObjectRef       honoured
+secretRef                     ObjectRef       honoured
 
 # FieldRef
 fieldPath                     string          honoured
@@ -329,15 +329,15 @@ claims                        []any           refused
 # SecurityContext
 privileged                    bool            honoured
 capabilities                  Capabilities    honoured
-allowPrivilegeEscalation      bool            refused   [true]
-readOnlyRootFilesystem        bool            refused   [false]
-runAsUser                     int             refused
-runAsGroup                    int             refused
-runAsNonRoot                  bool            refused   [false]
-procMount                     string          refused   ["Default"]
-seLinuxOptions                any             refused
-seccompProfile                any             refused
-appArmorProfile               any             refused
+allowPrivilegeEscalation      bool            honoured
+readOnlyRootFilesystem        bool            honoured
+runAsUser                     int             honoured
+runAsGroup                    int             honoured
+runAsNonRoot                  bool            honoured
+procMount                     string          honoured
+seLinuxOptions                SELinuxOptions  honoured
+seccompProfile                Profile         honoured
+appArmorProfile               Profile         honoured
 windowsOptions                any             refused   all hosts run Linux
 
 # Capabilities
@@ -348,15 +348,13 @@ drop                          []string        honoured
 exec                          ExecAction      honoured
 httpGet                       HTTPGetAction   honoured
 tcpSocket                     TCPSocketAction honoured
-grpc                          any             refused
+grpc                          GRPCAction      emulated  by curl, which must speak HTTP/2
 initialDelaySeconds           int             honoured
 timeoutSeconds                int             honoured
 periodSeconds                 int             honoured
 successThreshold              int             honoured
 failureThreshold              int             honoured
-terminationGracePeriodSeconds int             refused   only a livenessProbe or startupProbe may have it
-
-# AnyProbe < Probe
+terminationGracePeriodSeconds int             honoured  of a livenessProbe or startupProbe
 
 # ExecAction
 command                       []string        honoured
@@ -377,15 +375,61 @@ port                          intOrString     honoured
 host                          string          honoured
 
 # Lifecycle
-postStart                     LifecycleHandler  refused
-preStop                       LifecycleHandler  refused
-stopSignal                    string          refused   ["SIGTERM"]
+postStart                     LifecycleHandler honoured
+preStop                       LifecycleHandler honoured
+stopSignal                    string          honoured
 
 # LifecycleHandler
-exec                          any             refused
-httpGet                       any             refused
-tcpSocket                     any             refused
-sleep                         any             refused
+exec                          ExecAction      honoured
+httpGet                       HTTPGetAction   honoured
+tcpSocket                     TCPSocketAction honoured
+sleep                         SleepAction     honoured
+
+# ObjectRef
+name                          string          honoured
+optional                      bool            honoured
+
+# NameRef
+name                          string          honoured
+
+# HostAlias
+ip                            string          honoured
+hostnames                     []string        honoured
+
+# DNSConfig
+nameservers                   []string        honoured
+searches                      []string        honoured
+options                       []DNSOption     honoured
+
+# DNSOption
+name                          string          honoured
+value                         string          honoured
+
+# ResourceFieldRef
+resource                      string          honoured
+containerName                 string          honoured
+divisor                       quantity        honoured
+
+# Sysctl
+name                          string          honoured
+value                         string          honoured
+
+# SELinuxOptions
+user                          string          honoured
+role                          string          honoured
+type                          string          honoured
+level                         string          honoured
+
+# Profile
+type                          string          honoured
+localhostProfile              string          honoured
+
+# GRPCAction
+port                          int             honoured
+service                       string          honoured
+
+# SleepAction
+seconds                       int             honoured
 """
 
 _VOLUMES = """
@@ -394,9 +438,9 @@ name                          string          honoured
 mountPath                     string          honoured
 subPath                       string          honoured
 readOnly                      bool            honoured
-recursiveReadOnly             string          refused   ["Disabled"]
-mountPropagation              string          refused   ["None"]
-subPathExpr                   string          refused
+recursiveReadOnly             string          ignored  ["Disabled","IfPossible"] what is mounted below a read-only mount stays writable
+mountPropagation              string          honoured
+subPathExpr                   string          honoured
 
 # Volume
 name                          string          honoured
@@ -404,8 +448,8 @@ hostPath                      HostPathVolume  honoured
 configMap                     ConfigMapVolume emulated  files of the copy: a change restarts it
 secret                        SecretVolume    emulated  files of the copy: a change restarts it
 emptyDir                      EmptyDirVolume  honoured
-projected                     any             refused
-downwardAPI                   any             refused
+projected                     ProjectedVolume emulated  files of the copy: a change restarts it
+downwardAPI                   DownwardVolume  emulated  written at each start
 image                         any             refused
 persistentVolumeClaim         any             refused   use hostPath: nobody here provisions storage
 ephemeral                     any             refused   use hostPath: nobody here provisions storage
@@ -453,8 +497,38 @@ path                          string          honoured
 mode                          int             honoured
 
 # EmptyDirVolume
-medium                        string          refused
-sizeLimit                     quantity        refused
+medium                        string          honoured
+sizeLimit                     quantity        emulated  the size of a tmpfs; a directory on disk is not limited
+
+# DownwardVolume
+items                         []DownwardFile  honoured
+defaultMode                   int             honoured
+
+# DownwardFile
+path                          string          honoured
+fieldRef                      FieldRef        honoured
+resourceFieldRef              ResourceFieldRef  honoured
+mode                          int             honoured
+
+# ProjectedVolume
+sources                       []Projection    honoured
+defaultMode                   int             honoured
+
+# Projection
+configMap                     ProjectedObject honoured
+secret                        ProjectedObject honoured
+downwardAPI                   ProjectedDownward  honoured
+serviceAccountToken           any             ignored   there is no API server to have a token for: the file will be missing
+clusterTrustBundle            any             ignored   there is no API server to have a bundle from: the file will be missing
+podCertificate                any             refused   there is no API server to sign it
+
+# ProjectedObject
+name                          string          honoured
+items                         []KeyToPath     honoured
+optional                      bool            honoured
+
+# ProjectedDownward
+items                         []DownwardFile  honoured
 """
 
 TABLE = _OBJECTS + _SYSTEMD + _INVENTORY + _POD + _CONTAINER + _VOLUMES

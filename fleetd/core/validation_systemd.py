@@ -13,12 +13,9 @@ import re
 from fleetd.core import names
 from fleetd.core.daemonset import Systemd, SystemdEnvVar, SystemUser, UnitFile
 from fleetd.core.findings import Findings
-from fleetd.core.validation_pod import (
-    check_field_path,
-    check_key_ref,
-    check_mode,
-    check_probe,
-)
+from fleetd.core.validation_env import check_field_path, check_key_ref
+from fleetd.core.validation_probes import check_probe
+from fleetd.core.validation_volumes import check_mode
 
 ARCHITECTURES = ("386", "amd64", "arm", "arm64", "loong64", "ppc64le", "riscv64", "s390x")
 OWN_DIRECTORIES = ("/var/lib/fleetd-node", "/run/fleetd-node", "/var/lib/fleetd", "/run/fleetd")

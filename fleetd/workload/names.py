@@ -12,6 +12,7 @@ from fleetd.core.meta import Key
 from fleetd.host.paths import RUN_DIR, STATE_DIR, UNIT_DIR, copy_dir, cut, stem
 
 __all__ = [
+    "HOLDER",
     "MAIN",
     "RUN_DIR",
     "STATE_DIR",
@@ -25,6 +26,9 @@ __all__ = [
     "target_name",
     "unit_name",
 ]
+
+HOLDER = "_holder"
+"""The container part of the name of a pod's holder; no container may be called so."""
 
 MAIN = "main"
 """The container part of the name of a systemd workload's own unit."""

@@ -50,15 +50,13 @@ def test_every_type_is_known() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "spec.template.spec.containers[].livenessProbe",
-        "spec.template.spec.containers[].envFrom[]",
-        "spec.template.spec.containers[].lifecycle",
-        "spec.template.spec.containers[].securityContext.readOnlyRootFilesystem",
-        "spec.template.spec.initContainers[]",
-        "spec.template.spec.hostIPC",
-        "spec.template.spec.securityContext",
-        "spec.template.spec.volumes[].projected",
-        "spec.template.spec.dnsConfig",
+        "spec.template.spec.runtimeClassName",
+        "spec.template.spec.activeDeadlineSeconds",
+        "spec.template.spec.resourceClaims",
+        "spec.template.spec.hostUsers",
+        "spec.template.spec.containers[].volumeDevices",
+        "spec.template.spec.volumes[].csi",
+        "spec.template.spec.volumes[].persistentVolumeClaim",
     ],
 )
 def test_what_would_change_what_runs_is_refused(path: str) -> None:
