@@ -92,12 +92,7 @@ def asks_for_nothing(value: Plain, field: Field) -> bool:
     """Whether a value is as good as none: empty, or what Kubernetes defaults to."""
     if value is None or value in ({}, [], ""):
         return True
-    if any(value == known and type(value) is type(known) for known in field.values):
-        return True
-    section = SECTIONS.get(field.type)
-    if section is None or not isinstance(value, dict):
-        return False
-    return all(key in section and asks_for_nothing(v, section[key]) for key, v in value.items())
+    return any(value == known and type(value) is type(known) for known in field.values)
 
 
 def rows(root: str = "DaemonSet") -> list[tuple[str, Field]]:

@@ -132,29 +132,40 @@ def test_ignored_fields_are_noted_once_each_and_dropped() -> None:
     assert {note.path.rpartition(".")[2] for note in documents.notes} == {
         "serviceAccountName",
         "schedulerName",
-        "dnsPolicy",
     }
     pod = documents.objects[0].raw["spec"]["template"]["spec"]
-    assert pod.keys() == {"tolerations", "containers", "restartPolicy"}
+    assert pod.keys() == {"tolerations", "containers", "restartPolicy", "dnsPolicy"}
+    assert "terminationMessagePolicy" not in pod["containers"][0]
 
 
 @pytest.mark.parametrize(
     ("pod", "container", "path"),
     [
-        ("initContainers: [{name: a}]", "", "initContainers"),
-        ("hostIPC: true", "", "hostIPC"),
-        ("securityContext: {runAsUser: 1}", "", "securityContext"),
-        ("dnsPolicy: None", "", "dnsPolicy"),
-        ("imagePullSecrets: [{name: a}]", "", "imagePullSecrets"),
-        ("volumes: [{name: a, projected: {sources: []}}]", "", "volumes[0].projected"),
-        ("volumes: [{name: a, emptyDir: {medium: Memory}}]", "", "volumes[0].emptyDir.medium"),
-        ("", "livenessProbe: {tcpSocket: {port: 1}}", "containers[0].livenessProbe"),
-        ("", "startupProbe: {tcpSocket: {port: 1}}", "containers[0].startupProbe"),
-        ("", "readinessProbe: {grpc: {port: 1}}", "containers[0].readinessProbe.grpc"),
-        ("", "lifecycle: {preStop: {sleep: {seconds: 1}}}", "containers[0].lifecycle"),
-        ("", "envFrom: [{secretRef: {name: a}}]", "containers[0].envFrom"),
-        ("", "imagePullPolicy: Always", "containers[0].imagePullPolicy"),
-        ("", "workingDir: /a", "containers[0].workingDir"),
+        ("hostUsers: false", "", "hostUsers"),
+        ("runtimeClassName: gvisor", "", "runtimeClassName"),
+        ("activeDeadlineSeconds: 9", "", "activeDeadlineSeconds"),
+        ("resourceClaims: [{name: a}]", "", "resourceClaims"),
+        ("readinessGates: [{conditionType: a}]", "", "readinessGates"),
+        (
+            "securityContext: {supplementalGroupsPolicy: Strict}",
+            "",
+            "securityContext.supplementalGroupsPolicy",
+        ),
+        ("volumes: [{name: a, csi: {driver: b}}]", "", "volumes[0].csi"),
+        ("volumes: [{name: a, nfs: {server: b, path: /}}]", "", "volumes[0].nfs"),
+        ("", "volumeDevices: [{name: a, devicePath: /b}]", "containers[0].volumeDevices"),
+        ("", "restartPolicyRules: [{action: Restart}]", "containers[0].restartPolicyRules"),
+        ("", "resources: {claims: [{name: a}]}", "containers[0].resources.claims"),
+        (
+            "",
+            "env: [{name: A, valueFrom: {fileKeyRef: {key: b}}}]",
+            "containers[0].env[0].valueFrom.fileKeyRef",
+        ),
+        (
+            "",
+            "securityContext: {windowsOptions: {a: b}}",
+            "containers[0].securityContext.windowsOptions",
+        ),
         (
             "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{}]}}",
             "",
@@ -175,9 +186,9 @@ def test_a_field_that_is_not_supported_yet_is_refused_by_name(
 def test_a_refused_field_that_asks_for_nothing_is_accepted() -> None:
     documents = load_text(
         agent(
-            "hostIPC: false\ninitContainers: []\nsecurityContext: {}\nhostAliases:\nhostname: ''\n",
-            "livenessProbe: null\nstdin: false\n"
-            "securityContext: {allowPrivilegeEscalation: true}\n",
+            "hostUsers: true\nresourceClaims: []\nruntimeClassName: ''\nreadinessGates:\n"
+            "securityContext: {windowsOptions: {}, supplementalGroupsPolicy: Merge}\n",
+            "volumeDevices: []\nrestartPolicyRules: null\n",
         )
     )
     assert documents.notes == ()
@@ -220,7 +231,7 @@ def test_wrong_types_and_words(container: str, message: str) -> None:
 
 
 def test_all_problems_of_all_files_come_in_order(tmp_path: Path) -> None:
-    bad = agent("hostIPC: true\nnodeName: A\n", "args: [1]\nimagePullPolicy: Never\n")
+    bad = agent("hostUsers: false\nnodeName: A\n", "args: [1]\nvolumeDevices: [{}]\n")
     bad = bad.replace("  name: smallest", "  name: Smallest")
     (tmp_path / "a.yaml").write_text(bad + "---\nkind: DaemonSet\n---\n- 1\n---\n{\n")
     (tmp_path / "b.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n")
@@ -230,8 +241,8 @@ def test_all_problems_of_all_files_come_in_order(tmp_path: Path) -> None:
     assert found == [
         ("a.yaml", 4, "metadata.name"),
         ("a.yaml", 19, "spec.template.spec.containers[0].args[0]"),
-        ("a.yaml", 20, "spec.template.spec.containers[0].imagePullPolicy"),
-        ("a.yaml", 21, "spec.template.spec.hostIPC"),
+        ("a.yaml", 20, "spec.template.spec.containers[0].volumeDevices"),
+        ("a.yaml", 21, "spec.template.spec.hostUsers"),
         ("a.yaml", 22, "spec.template.spec.nodeName"),
         ("a.yaml", 24, ""),
         ("a.yaml", 26, ""),
