@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fleetd.core import quantity
 from fleetd.core.pod import Container, PodSpec
-from fleetd.workload.environment import Environment, Text, resolve
+from fleetd.workload.environment import Environment, Text, container_env
 from fleetd.workload.errors import RenderError
 from fleetd.workload.names import container_name, unit_name
 from fleetd.workload.parts import Copy
@@ -73,12 +73,12 @@ def launch(copy: Copy, spec: PodSpec, at: int) -> Launch:
     """Container number `at` of the pod.
 
     Raises:
-        RenderError: see `resolve` and `mounts`.
+        RenderError: see `container_env` and `mounts`.
     """
     container = spec.containers[at]
     path = f"spec.template.spec.containers[{at}]"
-    env = resolve(container.env, copy.ds.namespace, copy.content, f"{path}.env")
-    return Launch(copy, spec, container, path, env, mounts(copy, spec, at))
+    env = container_env(copy, spec, container, path)
+    return Launch(copy, spec, container, path, env, mounts(copy, spec, container, path))
 
 
 def common_words(this: Launch) -> list[str]:
@@ -96,7 +96,7 @@ def common_words(this: Launch) -> list[str]:
     if spec.host_pid:
         words.append("--pid=host")
     words += _security(this)
-    words += [sh_word(f"--mount={_mount(mount)}") for mount in this.mounts]
+    words += [_mount(mount).sh() for mount in this.mounts]
     for name, value in this.env.variables.items():
         shown = f"--env={name}" if value.secret else f"--env={name}={value.marked}"
         words.append(Text(shown).sh())
@@ -185,9 +185,11 @@ def capability_words(this: Launch, defaults: Iterable[str]) -> list[str]:
     ]
 
 
-def _mount(mount: Mount) -> str:
+def _mount(mount: Mount) -> Text:
     read_only = ",readonly" if mount.read_only else ""
-    return f"type=bind,source={mount.source},target={mount.target}{read_only}"
+    spread = f",bind-propagation={mount.propagation}" if mount.propagation else ""
+    where = f"source={mount.source.marked},target={mount.target}"
+    return Text(f"--mount=type=bind,{where}{read_only}{spread}")
 
 
 def _expanded(this: Launch, field: str, words: Sequence[str]) -> list[Text]:

@@ -13,51 +13,30 @@ from dataclasses import dataclass, field
 from fleetd.core.bundle import SecretBytes
 from fleetd.core.daemonset import SystemdEnvVar
 from fleetd.core.expansion import expand
-from fleetd.core.pod import EnvVar, KeyRef
+from fleetd.core.pod import Container, EnvVar, KeyRef, PodSpec
 from fleetd.workload.content import Content
 from fleetd.workload.errors import RenderError
-from fleetd.workload.quoting import sh_word
+from fleetd.workload.parts import Copy
+from fleetd.workload.text import Text
 from fleetd.workload.values import FIELDS
+
+__all__ = ["Environment", "Text", "container_env", "resolve", "secret_files"]
 
 _LONGEST = 131_000
 """The kernel takes no longer argument or variable (P 84)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """Literal text with shell variables in it.
-
-    `marked` holds the name of each variable between two NULs, which no literal text can contain.
-    """
-
-    marked: str
-    secret: bool = False
-
-    @classmethod
-    def variable(cls, name: str, *, secret: bool = False) -> Text:
-        """What the shell variable `name` holds."""
-        return cls(f"\0{name}\0", secret)
-
-    @property
-    def literal(self) -> str | None:
-        """The text where it is the same on every host, else None."""
-        return None if "\0" in self.marked else self.marked
-
-    def sh(self) -> str:
-        """One word of a POSIX shell."""
-        parts = self.marked.split("\0")
-        words = [
-            f'"${{{part}}}"' if at % 2 else sh_word(part) for at, part in enumerate(parts) if part
-        ]
-        return "".join(words) or "''"
-
-
-@dataclass(frozen=True, slots=True)
 class Environment:
-    """All variables by name, and the secrets that shell variables in them stand for."""
+    """All variables by name, and the secrets that shell variables in them stand for.
+
+    `lines` of a shell compute further variables that stand in them; they run once the values of the
+    host are there.
+    """
 
     variables: Mapping[str, Text] = field(default_factory=dict)
     secrets: Mapping[str, SecretBytes] = field(default_factory=dict)
+    lines: tuple[str, ...] = ()
 
     def expand(self, text: str, path: str) -> Text:
         """`text` with `$(VAR)` replaced; a variable that is not there stays as it is written.
@@ -66,6 +45,16 @@ class Environment:
             RenderError: a NUL in the text.
         """
         return _expand(text, self.variables, path)
+
+
+def container_env(copy: Copy, spec: PodSpec, container: Container, path: str) -> Environment:
+    """The environment of a container of the pod; `path` is the container's field path.
+
+    Raises:
+        RenderError: see `resolve`.
+    """
+    del spec
+    return resolve(container.env, copy.ds.namespace, copy.content, f"{path}.env")
 
 
 def resolve(

@@ -10,9 +10,9 @@ no list of processes. What would make the shell or the engine itself obey a secr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from fleetd.core.bundle import BundleFile, BundleUnit, CheckKind, SecretBytes
+from fleetd.core.bundle import BundleFile, BundleUnit, SecretBytes
 from fleetd.core.facts import Role
 from fleetd.workload.container import Launch, Service
 from fleetd.workload.environment import secret_files
@@ -22,7 +22,7 @@ from fleetd.workload.parts import Parts, text_file, unit_file
 from fleetd.workload.quoting import exec_word, sh_word, text
 from fleetd.workload.stamp import stamp_line
 from fleetd.workload.values import values_path
-from fleetd.workload.volumes import Mount, empty_dirs
+from fleetd.workload.volumes import prepare_lines
 
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _OBEYED = re.compile(
@@ -73,8 +73,8 @@ def _launcher(this: Launch, words: Sequence[str], paths: Mapping[SecretBytes, st
         f"# Runs container {this.container.name} of DaemonSet {this.copy.ds}; made by fleetd.",
         "set -eu",
         f". {values_path(this.copy.ds, this.copy.slot)}",
-        *_cleared(empty_dirs(this.copy)),
-        *_made(this.mounts),
+        *this.env.lines,
+        *prepare_lines(this.copy, this.spec, this.container, this.mounts, this.env),
     ]
     for holder, found in this.env.secrets.items():
         # The dot keeps the newlines at the end, which `$( )` would cut.
@@ -86,24 +86,6 @@ def _launcher(this: Launch, words: Sequence[str], paths: Mapping[SecretBytes, st
             lines += [f"{name}={value.sh()}", f"export {name}"]
     lines.append("exec " + " \\\n  ".join(words))
     return "\n".join(lines) + "\n"
-
-
-def _cleared(kept: str) -> Iterable[str]:
-    """Takes away the emptyDirs of earlier revisions, as they would have gone with their pods."""
-    parent, _, revision = kept.rpartition("/")
-    yield f"for left in {parent}/*; do"
-    yield f'  case $left in */{revision}) ;; *) rm -rf -- "$left" ;; esac'
-    yield "done"
-
-
-def _made(all_mounts: Iterable[Mount]) -> Iterable[str]:
-    """What a reboot may have taken: paths under /run that the document lets be made."""
-    for mount in all_mounts:
-        source = sh_word(mount.source)
-        if mount.make is CheckKind.MAKE_FILE:
-            yield f"[ -e {source} ] || : >{source}"
-        elif mount.make:
-            yield f"[ -e {source} ] || mkdir -p -m {mount.mode:04o} {source}"
 
 
 def _check_secret_name(this: Launch, name: str) -> None:

@@ -8,14 +8,16 @@ revision changes. A path of the host is root's: it is never relabelled, owned or
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fleetd.core import names as legal
 from fleetd.core.bundle import BundleFile, Check, CheckKind, Inline, SecretBytes
-from fleetd.core.pod import HostPathVolume, KeyToPath, PodSpec, Volume, VolumeMount
+from fleetd.core.pod import Container, HostPathVolume, KeyToPath, PodSpec, Volume, VolumeMount
+from fleetd.workload.environment import Environment
 from fleetd.workload.errors import RenderError
 from fleetd.workload.parts import Copy, Parts
+from fleetd.workload.text import Text
 
 _PATH = "spec.template.spec"
 _KINDS = {
@@ -34,13 +36,18 @@ _EMPTY_DIR_MODE = 0o777
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A bind mount. `make` is what to make of `source` at a start that finds nothing there."""
+    """A bind mount; `source` may hold variables of the launcher.
 
-    source: str
+    `make` is what to make of `source` at a start that finds nothing there. `propagation` is a word
+    of mount(8): rslave or rshared, or empty for the engine's own, which is rprivate.
+    """
+
+    source: Text
     target: str
     read_only: bool
     make: CheckKind | None = None
     mode: int = 0o755
+    propagation: str = ""
 
 
 def volume_parts(copy: Copy, spec: PodSpec) -> Parts:
@@ -58,20 +65,31 @@ def volume_parts(copy: Copy, spec: PodSpec) -> Parts:
     return parts
 
 
-def mounts(copy: Copy, spec: PodSpec, at: int) -> tuple[Mount, ...]:
-    """The bind mounts of container number `at`, in the order of the document.
+def mounts(copy: Copy, spec: PodSpec, container: Container, path: str) -> tuple[Mount, ...]:
+    """The bind mounts of a container of the pod, in the order of the document.
 
     Raises:
         RenderError: a path that an engine would read as something else.
     """
     volumes = {volume.name: volume for volume in spec.volumes}
     found: list[Mount] = []
-    for i, mount in enumerate(spec.containers[at].volume_mounts):
-        path = f"{_PATH}.containers[{at}].volumeMounts[{i}]"
+    for i, mount in enumerate(container.volume_mounts):
+        here = f"{path}.volumeMounts[{i}]"
         if mount.name not in volumes:
-            raise RenderError(f"{path}.name", f"there is no volume {mount.name!r}")
-        found.append(_mount(copy, volumes[mount.name], mount, path))
+            raise RenderError(f"{here}.name", f"there is no volume {mount.name!r}")
+        found.append(_mount(copy, volumes[mount.name], mount, here))
     return tuple(found)
+
+
+def prepare_lines(
+    copy: Copy, spec: PodSpec, container: Container, mounts: Iterable[Mount], env: Environment
+) -> tuple[str, ...]:
+    """Lines of a shell that make the mounts' sources before a container starts.
+
+    They may be cut anywhere, run again, and run in two launchers of a pod at once.
+    """
+    del spec, container, env
+    return (*_cleared(empty_dirs(copy)), *_made(mounts))
 
 
 def empty_dirs(copy: Copy) -> str:
@@ -96,14 +114,18 @@ def _mount(copy: Copy, volume: Volume, mount: VolumeMount, path: str) -> Mount:
             raise RenderError(f"{path}.subPath", f"volume {volume.name} has no {mount.sub_path}")
     if not (volume.host_path or files):
         return Mount(
-            source, mount.mount_path, mount.read_only, CheckKind.MAKE_DIRECTORY, _EMPTY_DIR_MODE
+            Text(source),
+            mount.mount_path,
+            mount.read_only,
+            CheckKind.MAKE_DIRECTORY,
+            _EMPTY_DIR_MODE,
         )
     make = _KINDS[volume.host_path.type] if volume.host_path else None
     if make not in {CheckKind.MAKE_PATH, CheckKind.MAKE_DIRECTORY, CheckKind.MAKE_FILE}:
         make = None
     if mount.sub_path and make:
         make = CheckKind.MAKE_PATH
-    return Mount(source, mount.mount_path, mount.read_only or files is not None, make)
+    return Mount(Text(source), mount.mount_path, mount.read_only or files is not None, make)
 
 
 def _source(copy: Copy, volume: Volume) -> str:
@@ -195,3 +217,21 @@ def _sub_path_parts(copy: Copy, spec: PodSpec, mount: VolumeMount) -> Parts:
             (f"{base}/{'/'.join(steps[:n])}", _EMPTY_DIR_MODE) for n in range(1, len(steps) + 1)
         )
     )
+
+
+def _cleared(kept: str) -> Iterable[str]:
+    """Takes away the emptyDirs of earlier revisions, as they would have gone with their pods."""
+    parent, _, revision = kept.rpartition("/")
+    yield f"for left in {parent}/*; do"
+    yield f'  case $left in */{revision}) ;; *) rm -rf -- "$left" ;; esac'
+    yield "done"
+
+
+def _made(mounts: Iterable[Mount]) -> Iterable[str]:
+    """What a reboot may have taken: paths under /run that the document lets be made."""
+    for mount in mounts:
+        source = mount.source.sh()
+        if mount.make is CheckKind.MAKE_FILE:
+            yield f"[ -e {source} ] || : >{source}"
+        elif mount.make:
+            yield f"[ -e {source} ] || mkdir -p -m {mount.mode:04o} {source}"
