@@ -28,6 +28,8 @@ TABLES: Mapping[type[Any], str] = {
     records.InstanceRecord: "instances",
     records.StatusRecord: "statuses",
     records.RolloutRecord: "rollouts",
+    records.PauseRecord: "pauses",
+    records.TaintRecord: "taints",
     records.SlotRecord: "slots",
     records.RemovalRecord: "removals",
     records.EventRecord: "events",

@@ -13,7 +13,7 @@ from typing import Any, Literal
 Shape = dict[str, Any]
 """An object in Kubernetes' shape: apiVersion, kind, metadata, spec, status."""
 
-Cascade = Literal["background", "orphan", "false"]
+Cascade = Literal["background", "foreground", "orphan", "false"]
 Progress = Callable[[str, Mapping[str, Any]], None]
 """Takes engine events as they happen: a snake_case name and plain values."""
 

@@ -21,6 +21,7 @@ from fleetd.api.reports import (
     RunOptions,
     Shape,
 )
+from fleetd.core.key import Key
 
 __all__ = [
     "Cascade",
@@ -106,6 +107,25 @@ class Client(Reads, Protocol):
         self, namespace: str, name: str, options: RunOptions, progress: Progress
     ) -> Report:
         """Make a new revision of the same template and roll it out."""
+        ...
+
+    async def pause(self, key: Key) -> str:
+        """Let a DaemonSet's updates wait until `resume`; the line to print."""
+        ...
+
+    async def resume(self, key: Key) -> str:
+        """Let its updates go on, and try a failed rollout again; the line to print.
+
+        Only says so: `rollout_status` with `wait` drives it on.
+        """
+        ...
+
+    async def delete_pod(self, key: Key, node: str) -> str:
+        """Ask for the DaemonSet's copy on a node to go and, where wanted, be made anew.
+
+        Returns the line to print. Only says so: `rollout_status` with `wait`, or the next pass,
+        does it. Raises NotFound (no such copy) and Refused (the node is on hold).
+        """
         ...
 
     async def why(self, node: str, daemonset: tuple[str, str] | None) -> tuple[str, ...]:

@@ -10,7 +10,18 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol
 
-from fleetd.api import apply, delete, describing, diffs, history, hosts, reading, running, streams
+from fleetd.api import (
+    apply,
+    delete,
+    describing,
+    diffs,
+    history,
+    hosts,
+    reading,
+    rollouts,
+    running,
+    streams,
+)
 from fleetd.api.fleet import Fleet, open_fleet
 from fleetd.api.nodes import Nodes
 from fleetd.api.rehearsal import Rehearsal
@@ -212,6 +223,21 @@ class Local:
         history.restart(session.store, key, now=self.clock.now(), who=self.who)
         change = Change("DaemonSet", *key, "configured")
         return await self._roll(session, key, options, progress, (change,))
+
+    async def pause(self, key: Key) -> str:
+        """Let updates wait."""
+        done = rollouts.pause(self.store, key, now=self.clock.now(), who=self.who)
+        return f"daemonset.apps/{key.name} {'paused' if done else 'already paused'}"
+
+    async def resume(self, key: Key) -> str:
+        """Let updates go on."""
+        done = rollouts.resume(self.store, key, now=self.clock.now(), who=self.who)
+        return f"daemonset.apps/{key.name} {'resumed' if done else 'is not paused'}"
+
+    async def delete_pod(self, key: Key, node: str) -> str:
+        """Ask for a copy to go."""
+        rollouts.delete_pod(self.store, key, node, now=self.clock.now(), who=self.who)
+        return f'pod "{key.name}-{node}" deleted'
 
     async def _roll(
         self,

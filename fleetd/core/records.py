@@ -32,6 +32,8 @@ class ObjectRecord:
     last_applied_json: str
     created: float
     observed_generation: int = 0
+    deleting: float = 0.0
+    """0, or since when it is being deleted in the foreground: it goes when its copies have gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,11 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InstanceRecord:
-    """The last copy seen on a node. `bundle` is the digest of the bundle that we put there."""
+    """A copy as last seen on a node, by slot. `bundle` is the digest of what we put there.
+
+    `created` is when a copy of this revision was met there first: of two copies, it tells the
+    older.
+    """
 
     namespace: str
     name: str
@@ -141,6 +147,7 @@ class InstanceRecord:
     message: str
     started: float
     seen: float
+    created: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +189,40 @@ class RolloutRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseRecord:
+    """What somebody last said of a DaemonSet's rollouts: to pause them, or to go on since `at`."""
+
+    namespace: str
+    name: str
+    paused: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaintRecord:
+    """When a NoExecute taint was first met on a node: tolerationSeconds count from there."""
+
+    node: str
+    key: str
+    value: str
+    added: float
+
+
+class SlotKind(StrEnum):
+    """What a slot was taken for."""
+
+    UPDATE = "update"
+    """The copy makes room for another revision."""
+    SURGE = "surge"
+    """Another revision starts beside the copy, which goes when that is available."""
+    REPAIR = "repair"
+    DELETE = "delete"
+    """Somebody asked for the copy to go; `revision` is "" then, since any copy is meant."""
+
+
+@dataclass(frozen=True, slots=True)
 class SlotRecord:
-    """Leave to stop a copy on a node, taken before the first side effect.
+    """Leave to stop a copy on a node, taken before the first side effect. `kind`: a `SlotKind`.
 
     `released` is 0 while it is held. A host with a slot of the present rollout has been touched by
     it.
@@ -247,6 +286,8 @@ Record = (
     | InstanceRecord
     | StatusRecord
     | RolloutRecord
+    | PauseRecord
+    | TaintRecord
     | SlotRecord
     | RemovalRecord
     | EventRecord
@@ -264,6 +305,8 @@ IDENTITY: dict[type, tuple[str, ...]] = {
     InstanceRecord: ("namespace", "name", "node", "slot"),
     StatusRecord: ("namespace", "name"),
     RolloutRecord: ("namespace", "name"),
+    PauseRecord: ("namespace", "name"),
+    TaintRecord: ("node", "key", "value"),
     SlotRecord: ("namespace", "name", "node", "revision"),
     RemovalRecord: ("namespace", "name"),
     EventRecord: ("namespace", "kind", "name", "node", "reason", "message"),
