@@ -15,6 +15,9 @@ from fleetd.core.pod import KeyRef, Placement, PodSpec, Probe
 
 OnChange = Literal["restart", "reload", "nothing"]
 
+REPLACES = "fleetd/replaces"
+"""The annotation that names units of the host in whose place the copies run."""
+
 
 class TemplateMeta(Model):
     """`metadata` of a template: copies carry it."""
@@ -64,11 +67,26 @@ class SystemdEnvVar(Model):
     secret_key_ref: KeyRef | None = None
 
 
+class Credential(Model):
+    """What the program reads at `$CREDENTIALS_DIRECTORY/<name>`, and no other user at all."""
+
+    name: str
+    config_map_key_ref: KeyRef | None = None
+    secret_key_ref: KeyRef | None = None
+
+
 class Systemd(Model):
-    """A workload run by systemd: a unit of ours (`unit`) or one the host has (`existing_unit`)."""
+    """A workload run by systemd: a unit of ours (`unit`) or one the host has (`existing_unit`).
+
+    With `timer` or `socket`, the text of such a unit, that one is enabled and started, and starts
+    the service in its turn.
+    """
 
     unit: str | None = None
+    timer: str | None = None
+    socket: str | None = None
     existing_unit: str | None = None
+    credentials: list[Credential] = Field(default_factory=list)
     files: list[UnitFile] = Field(default_factory=list)
     users: list[SystemUser] = Field(default_factory=list)
     env: list[SystemdEnvVar] = Field(default_factory=list)
@@ -133,6 +151,13 @@ class DaemonSet(Model):
     def key(self) -> Key:
         """Namespace and name."""
         return Key(self.metadata.namespace, self.metadata.name)
+
+    @property
+    def replaces(self) -> tuple[str, ...]:
+        """The units of the host in whose place the copies run, each once, in the order written."""
+        return tuple(
+            dict.fromkeys(self.metadata.annotations.get(REPLACES, "").replace(",", " ").split())
+        )
 
 
 class ConfigMap(Model):

@@ -52,7 +52,9 @@ class Runtime(StrEnum):
 class Role(StrEnum):
     """What a unit of a copy is for. Only MAIN units decide whether the copy is alive.
 
-    An INIT unit runs to its end before the MAIN units start, and stays active then.
+    An INIT unit runs to its end before the MAIN units start, and stays active then. A TRIGGER is
+    the timer or socket that starts a TRIGGERED service: such a copy lives as long as its trigger is
+    active and the last run of its service did not fail.
     """
 
     MAIN = "main"
@@ -60,6 +62,8 @@ class Role(StrEnum):
     TARGET = "target"
     PROBE = "probe"
     BORROWED = "borrowed"
+    TRIGGER = "trigger"
+    TRIGGERED = "triggered"
 
 
 @dataclass(frozen=True, slots=True)

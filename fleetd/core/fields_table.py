@@ -107,7 +107,10 @@ tolerations                 []Toleration    honoured
 
 # Systemd
 unit                        string          honoured
+timer                       string          honoured
+socket                      string          honoured
 existingUnit                string          honoured
+credentials                 []Credential    honoured
 files                       []UnitFile      honoured
 users                       []SystemUser    honoured
 env                         []SystemdEnvVar honoured
@@ -125,6 +128,11 @@ perArchitecture             map[string]     honoured
 configMapKeyRef             KeyRef          honoured
 secretKeyRef                KeyRef          honoured
 onChange                    string          honoured
+
+# Credential
+name                        string          honoured
+configMapKeyRef             KeyRef          honoured
+secretKeyRef                KeyRef          honoured
 
 # SystemUser
 name                        string          honoured

@@ -62,6 +62,9 @@ def _of_systemd(systemd: Systemd) -> Iterator[Reference]:
     path = f"{_SPEC}.systemd"
     for i, file in enumerate(systemd.files):
         yield from _keys(file.config_map_key_ref, file.secret_key_ref, f"{path}.files[{i}]")
+    for i, credential in enumerate(systemd.credentials):
+        at = f"{path}.credentials[{i}]"
+        yield from _keys(credential.config_map_key_ref, credential.secret_key_ref, at)
     for i, variable in enumerate(systemd.env):
         yield from _keys(variable.config_map_key_ref, variable.secret_key_ref, f"{path}.env[{i}]")
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 
-from fleetd.core import names
-from fleetd.core.daemonset import Systemd, SystemdEnvVar, SystemUser, UnitFile
+from fleetd.core import names, unitfile
+from fleetd.core.daemonset import Credential, Systemd, SystemdEnvVar, SystemUser, UnitFile
 from fleetd.core.findings import Findings
 from fleetd.core.validation_env import check_field_path, check_key_ref
 from fleetd.core.validation_probes import check_probe
@@ -20,8 +19,6 @@ from fleetd.core.validation_volumes import check_mode
 ARCHITECTURES = ("386", "amd64", "arm", "arm64", "loong64", "ppc64le", "riscv64", "s390x")
 OWN_DIRECTORIES = ("/var/lib/fleetd-node", "/run/fleetd-node", "/var/lib/fleetd", "/run/fleetd")
 _VOLATILE = ("/proc/", "/sys/", "/dev/", "/run/", "/tmp/", "/var/tmp/")  # noqa: S108 - refused
-_SECTION = re.compile(r"^\[Service\]\s*$", re.MULTILINE)
-_EXEC = re.compile(r"^\s*ExecStart\s*=\s*\S", re.MULTILINE)
 
 
 def check_systemd(found: Findings, path: str, systemd: Systemd) -> None:
@@ -29,13 +26,20 @@ def check_systemd(found: Findings, path: str, systemd: Systemd) -> None:
     if (systemd.unit is None) == (systemd.existing_unit is None):
         found.error(path, "must have exactly one of unit and existingUnit")
     if systemd.unit is not None:
-        _unit(found, f"{path}.unit", systemd.unit)
+        _unit(found, f"{path}.unit", systemd.unit, _activation(systemd))
+    _triggers(found, path, systemd)
     if systemd.existing_unit is not None:
         found.check(f"{path}.existingUnit", names.unit, systemd.existing_unit)
         if systemd.existing_unit.startswith("fleetd-"):
             found.error(f"{path}.existingUnit", "units named fleetd-... are fleetd's own")
         if systemd.env:
             found.error(f"{path}.env", "an existing unit keeps its own environment")
+        if systemd.credentials:
+            found.error(f"{path}.credentials", "an existing unit keeps its own credentials")
+    credentials: set[object] = set()
+    for i, credential in enumerate(systemd.credentials):
+        found.unique(f"{path}.credentials[{i}].name", credential.name, credentials, "it")
+        _credential(found, f"{path}.credentials[{i}]", credential)
     paths: set[object] = set()
     for i, file in enumerate(systemd.files):
         found.unique(f"{path}.files[{i}].path", file.path, paths, "the file")
@@ -52,12 +56,64 @@ def check_systemd(found: Findings, path: str, systemd: Systemd) -> None:
         check_probe(found, f"{path}.readinessProbe", systemd.readiness_probe, frozenset())
 
 
-def _unit(found: Findings, path: str, text: str) -> None:
-    if wrong := names.text_block(text):
+def _activation(systemd: Systemd) -> unitfile.Kind | None:
+    """What starts the service in fleetd's place."""
+    if systemd.timer is not None:
+        return unitfile.Kind.TIMER
+    return None if systemd.socket is None else unitfile.Kind.SOCKET
+
+
+def _unit(found: Findings, path: str, text: str, started_by: unitfile.Kind | None) -> None:
+    if wrong := names.text_block(text.replace("\r\n", "\n")):
         found.error(path, wrong)
-    if not _SECTION.search(text) or not _EXEC.search(text):
-        message = "must be the text of a service, with [Service] and ExecStart="
-        found.error(path, message, "name a unit that the host has under existingUnit")
+        return
+    try:
+        unit = unitfile.parse(text)
+        unitfile.check(unit, started_by=started_by)
+    except unitfile.UnitError as error:
+        found.error(path, str(error))
+        return
+    _left_out(found, path, unit, unitfile.Kind.SERVICE)
+
+
+def _triggers(found: Findings, path: str, systemd: Systemd) -> None:
+    """The timer or the socket that starts the service."""
+    texts = {unitfile.Kind.TIMER: systemd.timer, unitfile.Kind.SOCKET: systemd.socket}
+    if None not in texts.values():
+        found.error(f"{path}.socket", "a service is started by a timer or by a socket, not by both")
+    for kind, text in texts.items():
+        if text is None:
+            continue
+        here = f"{path}.{kind}"
+        if systemd.unit is None:
+            found.error(here, "starts the service beside it", "give its text under unit:")
+        if systemd.readiness_probe is not None:
+            message = f"a service that a {kind} starts does not always run, so nothing can probe it"
+            found.error(f"{path}.readinessProbe", message)
+        if wrong := names.text_block(text.replace("\r\n", "\n")):
+            found.error(here, wrong)
+            continue
+        try:
+            unit = unitfile.parse(text)
+            unitfile.check_trigger(unit, kind)
+        except unitfile.UnitError as error:
+            found.error(here, str(error))
+            continue
+        _left_out(found, here, unit, kind)
+
+
+def _left_out(found: Findings, path: str, unit: unitfile.UnitText, kind: unitfile.Kind) -> None:
+    for setting in unitfile.left_out(unit, kind):
+        message = "has no effect: a copy has one name, and fleetd says what starts it"
+        found.note(path, f"line {setting.line}: {setting.key}={setting.value}: {message}")
+
+
+def _credential(found: Findings, path: str, credential: Credential) -> None:
+    found.check(f"{path}.name", names.config_key, credential.name)
+    if (credential.config_map_key_ref is None) == (credential.secret_key_ref is None):
+        found.error(path, "must have exactly one of configMapKeyRef and secretKeyRef")
+    check_key_ref(found, f"{path}.configMapKeyRef", credential.config_map_key_ref)
+    check_key_ref(found, f"{path}.secretKeyRef", credential.secret_key_ref)
 
 
 def _file(found: Findings, path: str, file: UnitFile) -> None:

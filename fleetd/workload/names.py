@@ -24,6 +24,7 @@ __all__ = [
     "result_path",
     "stamp_path",
     "target_name",
+    "trigger_name",
     "unit_name",
 ]
 
@@ -37,6 +38,11 @@ MAIN = "main"
 def unit_name(ds: Key, container: str, slot: Slot) -> str:
     """The unit of one container (or `main`) of a copy."""
     return f"{_stem(ds, container, slot)}.service"
+
+
+def trigger_name(ds: Key, slot: Slot, kind: str) -> str:
+    """The timer or socket that starts a workload's own unit: systemd pairs them by name."""
+    return f"{_stem(ds, MAIN, slot)}.{kind}"
 
 
 def probe_name(ds: Key, container: str, slot: Slot) -> str:

@@ -3,7 +3,8 @@
 The unit text does not hold the revision, so that a change of nothing but reloadable files leaves it
 as it is; it holds a digest of the rest of the template instead, so that every other change restarts
 it. A unit of ours is MAIN; a borrowed one is BORROWED, which counts as main: it decides whether the
-copy lives.
+copy lives. Where a timer or a socket starts the service, that one is the TRIGGER, and nobody else
+starts the service.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 import json
 import re
 
-from fleetd.core import names as legal
+from fleetd.core import names as legal, unitfile
 from fleetd.core.bundle import (
     BundleFile,
     BundleUnit,
@@ -26,7 +27,6 @@ from fleetd.core.bundle import (
 )
 from fleetd.core.daemonset import Systemd, UnitFile
 from fleetd.core.facts import Role
-from fleetd.workload import unitfile
 from fleetd.workload.environment import Text, resolve
 from fleetd.workload.errors import RenderError
 from fleetd.workload.names import (
@@ -36,6 +36,7 @@ from fleetd.workload.names import (
     UNIT_DIR,
     drop_in,
     target_name,
+    trigger_name,
     unit_name,
 )
 from fleetd.workload.parts import Copy, Parts, text_file, unit_file
@@ -47,7 +48,10 @@ PATH = "spec.template.spec.systemd"
 
 _STOP_S = 120
 """systemd waits 90 s for a unit that says nothing else; plus slack."""
-_SECONDS = re.compile(r"(?P<n>[0-9]{1,6})\s*(s|sec|seconds?)?\Z")
+_LONGEST_STOP_S = 3600
+_CREDENTIALS = 247
+"""The first systemd that has LoadCredential= (P 69)."""
+_STARTED_BY = {unitfile.Kind.TIMER: "timers.target", unitfile.Kind.SOCKET: "sockets.target"}
 _NOT_HERE = ("/proc", "/sys", "/dev", RUN_DIR, STATE_DIR)
 
 
@@ -82,23 +86,28 @@ def main_unit(copy: Copy, systemd: Systemd) -> str:
 def stop_seconds(systemd: Systemd) -> int:
     """How long a graceful stop may take, as far as the unit's text tells."""
     try:
-        said = unitfile.parse(systemd.unit or "").get("Service", "TimeoutStopSec") or ""
+        unit = unitfile.parse(systemd.unit or "")
     except unitfile.UnitError:
         return _STOP_S
-    found = _SECONDS.match(said)
-    return int(found["n"]) + 30 if found else _STOP_S
+    said = unit.get("Service", "TimeoutStopSec") or unit.get("Service", "TimeoutSec")
+    if said is None:
+        return _STOP_S
+    wait = unitfile.seconds(said)
+    return _LONGEST_STOP_S if wait is None else min(round(wait) + 30, _LONGEST_STOP_S)
 
 
 def _own_unit(copy: Copy, systemd: Systemd, text: str) -> Parts:
     name = unit_name(copy.ds, MAIN, copy.slot)
+    triggers = {unitfile.Kind.TIMER: systemd.timer, unitfile.Kind.SOCKET: systemd.socket}
+    kinds = [kind for kind, given in triggers.items() if given is not None]
     try:
         unit = unitfile.parse(text)
-        unitfile.check(unit, copy.profile.systemd)
+        unitfile.check(unit, copy.profile.systemd, kinds[0] if kinds else None)
     except unitfile.UnitError as error:
         raise RenderError(f"{PATH}.unit", str(error)) from error
     env_lines, env_files = _environment(copy, systemd, name)
-    in_unit = [*copy.head(), f"X-Fleetd-Template={_template_digest(copy)}"]
-    in_unit += [f"PartOf={target_name(copy.ds)}", f"Wants={target_name(copy.ds)}"]
+    credentials, credential_lines = _credentials(copy, systemd, unit, name)
+    in_unit = [*copy.head(), f"X-Fleetd-Template={_template_digest(copy)}", *_grouping(copy)]
     if not (
         unit.has("Unit", "StartLimitIntervalSec", "StartLimitInterval")
         or unit.has("Service", "StartLimitInterval")
@@ -107,23 +116,109 @@ def _own_unit(copy: Copy, systemd: Systemd, text: str) -> Parts:
     added = {
         "Unit": in_unit,
         "Service": [
-            *_service_defaults(unit, copy.profile.systemd),
+            *_service_defaults(unit, copy.profile.systemd, triggered=bool(kinds)),
             *env_lines,
+            *credential_lines,
             stamp_line(copy.ds, copy.slot, name),
         ],
-        "Install": ["WantedBy=multi-user.target"],
+        "Install": [] if kinds else ["WantedBy=multi-user.target"],
+    }
+    service = (
+        BundleUnit(name, Role.TRIGGERED, enable=False) if kinds else BundleUnit(name, Role.MAIN)
+    )
+    parts = Parts(files=(*env_files, unit_file(name, unit.extended(added))), units=(service,))
+    for kind in kinds:
+        parts += _trigger(copy, kind, triggers[kind] or "")
+    return parts + credentials
+
+
+def _grouping(copy: Copy) -> tuple[str, str]:
+    """The lines that put a unit below the DaemonSet's target."""
+    return f"PartOf={target_name(copy.ds)}", f"Wants={target_name(copy.ds)}"
+
+
+def _trigger(copy: Copy, kind: unitfile.Kind, text: str) -> Parts:
+    """The timer or socket; systemd pairs it with the service by its name."""
+    name = trigger_name(copy.ds, copy.slot, kind)
+    try:
+        unit = unitfile.parse(text)
+        unitfile.check_trigger(unit, kind)
+    except unitfile.UnitError as error:
+        raise RenderError(f"{PATH}.{kind}", str(error)) from error
+    added = {
+        "Unit": [*copy.head(), *_grouping(copy)],
+        "Install": [f"WantedBy={_STARTED_BY[kind]}"],
     }
     return Parts(
-        files=(*env_files, unit_file(name, unit.extended(added))),
-        units=(BundleUnit(name, Role.MAIN),),
+        files=(unit_file(name, unit.extended(added)),), units=(BundleUnit(name, Role.TRIGGER),)
     )
 
 
-def _service_defaults(unit: unitfile.UnitText, systemd: int) -> list[str]:
+def _credentials(
+    copy: Copy, systemd: Systemd, unit: unitfile.UnitText, name: str
+) -> tuple[Parts, list[str]]:
+    """The files of the credentials, root's alone, and the lines that hand them to the program."""
+    directory = f"{copy.dir}/credentials"
+    files = []
+    for at, wanted in enumerate(systemd.credentials):
+        path = f"{PATH}.credentials[{at}]"
+        content = copy.content.key(
+            copy.ds.namespace, wanted.config_map_key_ref, wanted.secret_key_ref, path
+        )
+        if content is not None:
+            files.append(BundleFile(f"{directory}/{wanted.name}", 0o600, content))
+    if not files:
+        return Parts(), []
+    parts = Parts(files=tuple(files), directories=((directory, 0o700),))
+    if copy.profile.systemd >= _CREDENTIALS:
+        lines = [f"LoadCredential={file.path.rpartition('/')[2]}:{file.path}" for file in files]
+        return parts, lines
+    target = f"{RUN_DIR}/credentials/{name}"
+    script = f"{copy.dir}/{MAIN}.credentials.sh"
+    parts += Parts(
+        files=(text_file(script, _credential_script(directory, target, _user(unit)), 0o600),)
+    )
+    return parts, [
+        f"Environment=CREDENTIALS_DIRECTORY={_path_setting(target)}",
+        f"ExecStartPre=+/bin/sh {exec_word(script)}",
+        f"ExecStopPost=-+/bin/rm -rf {exec_word(target)}",
+    ]
+
+
+def _user(unit: unitfile.UnitText) -> str:
+    """Who the program runs as, for a systemd that hands out no credentials itself."""
+    user = unit.get("Service", "User") or "root"
+    dynamic = (unit.get("Service", "DynamicUser") or "no").lower() in {"yes", "true", "1", "on"}
+    if dynamic or "%" in user:
+        raise RenderError(
+            f"{PATH}.credentials",
+            f"with DynamicUser= or a specifier in User= they need systemd {_CREDENTIALS}; "
+            "name a user, or leave such hosts out",
+        )
+    return user
+
+
+def _credential_script(directory: str, target: str, user: str) -> str:
+    """Does LoadCredential='s work for an older systemd: a copy that the user alone can read."""
+    place = sh_word(target)
+    return (
+        "set -eu\n"
+        "umask 022\n"
+        f"mkdir -p {RUN_DIR}/credentials\n"
+        f"chmod 0755 {RUN_DIR} {RUN_DIR}/credentials\n"
+        "umask 077\n"
+        f"rm -rf {place}\n"
+        f"cp -R {sh_word(directory)} {place}\n"
+        f"chmod -R u=rX,go= {place}\n"
+        f"chown -R {sh_word(user)} {place}\n"
+    )
+
+
+def _service_defaults(unit: unitfile.UnitText, systemd: int, *, triggered: bool) -> list[str]:
     """What an agent needs where its unit says nothing: to come back, and to fail loudly (P 62)."""
     lines: list[str] = []
     oneshot = unit.get("Service", "Type") == "oneshot"  # may not say Restart=always
-    if not unit.has("Service", "Restart") and not oneshot:
+    if not unit.has("Service", "Restart") and not oneshot and not triggered:
         lines.append("Restart=always")
         if not unit.has("Service", "RestartSec"):
             lines.append("RestartSec=5")
@@ -167,8 +262,8 @@ def _environment(copy: Copy, systemd: Systemd, unit: str) -> tuple[list[str], li
             raise RenderError(
                 f"{PATH}.env",
                 f"{name} comes from a Secret, and the variables of a unit are for all to read; "
-                "deliver it under files: with secretKeyRef, and let the unit read that file or "
-                "LoadCredential= it",
+                "deliver it under credentials: with secretKeyRef, and let the program read "
+                "$CREDENTIALS_DIRECTORY/<name> (LoadCredential=)",
             )
         if text.literal is not None:
             lines.append(_environment_line(name, text.literal))

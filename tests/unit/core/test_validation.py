@@ -372,6 +372,44 @@ WRONG = [
             "/var/lib/fleetd-node/ledger",
         )
     ),
+    (
+        "timer and socket",
+        with_systemd(timer="[Timer]\nOnCalendar=daily\n", socket="[Socket]\nListenStream=9\n"),
+        [f"{POD}.systemd.socket"],
+    ),
+    ("timer without time", with_systemd(timer=""), [f"{POD}.systemd.timer"]),
+    (
+        "timer of an existing unit",
+        with_systemd(unit=None, existingUnit="a.service", timer="[Timer]\nOnCalendar=daily\n"),
+        [f"{POD}.systemd.timer"],
+    ),
+    (
+        "probe of what a timer starts",
+        with_systemd(
+            timer="[Timer]\nOnCalendar=daily\n", readinessProbe={"exec": {"command": ["a"]}}
+        ),
+        [f"{POD}.systemd.readinessProbe"],
+    ),
+    ("unit refused", with_systemd(unit="[Service]\nKillMode=none\n"), [f"{POD}.systemd.unit"]),
+    (
+        "credential of nothing",
+        with_systemd(credentials=[{"name": "a"}]),
+        [f"{POD}.systemd.credentials[0]"],
+    ),
+    (
+        "credential by a path",
+        with_systemd(credentials=[{"name": "a/b", "secretKeyRef": {"name": "s", "key": "k"}}]),
+        [f"{POD}.systemd.credentials[0].name"],
+    ),
+    (
+        "credentials of an existing unit",
+        with_systemd(
+            unit=None,
+            existingUnit="a.service",
+            credentials=[{"name": "a", "secretKeyRef": {"name": "s", "key": "k"}}],
+        ),
+        [f"{POD}.systemd.credentials"],
+    ),
     ("file without content", with_file(), [f"{POD}.systemd.files[0]"]),
     ("file of two contents", with_file(content="", contentBase64=""), [f"{POD}.systemd.files[0]"]),
     ("no base64", with_file(contentBase64="*"), [f"{POD}.systemd.files[0].contentBase64"]),

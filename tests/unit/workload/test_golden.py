@@ -111,6 +111,22 @@ CASES: dict[str, Callable[[], Rendered]] = {
         ],
         readinessProbe={"exec": {"command": ["test", "-e", "/run/it's ready"]}},
     ),
+    "systemd239": lambda: systemd(
+        HostProfile(Runtime.SYSTEMD, systemd=239),
+        unit="[Service]\nType=notify\nUser=agent\nExecStart=/opt/agent\n",
+        credentials=[
+            {"name": "token", "secretKeyRef": {"name": "db", "key": "password"}},
+            {"name": "conf", "configMapKeyRef": {"name": "conf", "key": "app.conf"}},
+        ],
+    ),
+    "timer": lambda: systemd(
+        unit="[Service]\nType=oneshot\nExecStart=/opt/report\n",
+        timer="[Timer]\nOnCalendar=hourly\n",
+        credentials=[{"name": "token", "secretKeyRef": {"name": "db", "key": "password"}}],
+    ),
+    "socket": lambda: systemd(
+        unit="[Service]\nExecStart=/opt/answer\n", socket="[Socket]\nListenStream=9100\n"
+    ),
     "existing": lambda: systemd(
         SYSTEMD,
         existingUnit="chrony.service",

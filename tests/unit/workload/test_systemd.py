@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pwd
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,101 @@ def test_a_borrowed_unit_is_only_added_to() -> None:
     assert not [path for path in bundle.files if path.endswith(".target")]
 
 
+TIMER = "[Timer]\nOnCalendar=daily\n[Install]\nWantedBy=x.target\n"
+SOCKET = "[Socket]\nListenStream=9100\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "target"),
+    [("timer", TIMER, "timers.target"), ("socket", SOCKET, "sockets.target")],
+)
+def test_a_trigger_is_enabled_in_place_of_its_service(kind: str, text: str, target: str) -> None:
+    bundle = systemd(unit=UNIT, **{kind: text})
+    trigger = NAME.replace(".service", f".{kind}")
+    assert [(unit.name, unit.role, unit.enable) for unit in bundle.bundle.units[1:]] == [
+        (NAME, Role.TRIGGERED, False),
+        (trigger, Role.TRIGGER, True),
+    ]
+    service, beside = bundle.lines(NAME), bundle.lines(trigger)
+    assert "[Install]" not in service
+    assert not only(service, "Restart")
+    assert beside[-2:] == ["[Install]", f"WantedBy={target}"]
+    assert "PartOf=fleetd-mon.agent_v2.target" in beside
+    assert "X-Fleetd-DaemonSet=mon/agent.v2" in beside
+
+
+CREDENTIALS = [
+    {"name": "token", "secretKeyRef": {"name": "db", "key": "user"}},
+    {"name": "ca.pem", "configMapKeyRef": {"name": "conf", "key": "app.conf"}},
+    {"name": "none", "secretKeyRef": {"name": "db", "key": "no", "optional": True}},
+]
+HELD = "/var/lib/fleetd-node/w/mon.agent_v2/a/credentials"
+
+
+@pytest.mark.parametrize("version", [239, 252])
+def test_credentials_are_files_of_roots_alone(version: int) -> None:
+    bundle = own(version=version, credentials=CREDENTIALS)
+    token = bundle.files[f"{HELD}/token"]
+    assert token == BundleFile(f"{HELD}/token", 0o600, SecretBytes("mon", "db", "user", "d2"))
+    assert bundle.text("/credentials/ca.pem") == "level = info\n"
+    assert f"{HELD}/none" not in bundle.files
+    assert (HELD, 0o700) in bundle.bundle.directories
+
+
+def test_systemd_hands_credentials_out_itself_where_it_can() -> None:
+    lines = own(version=247, credentials=CREDENTIALS).lines(NAME)
+    handed = [f"LoadCredential=token:{HELD}/token", f"LoadCredential=ca.pem:{HELD}/ca.pem"]
+    assert only(lines, "LoadCredential") == handed
+    assert not only(lines, "Environment")
+
+
+def test_an_older_systemd_is_helped_to_hand_them_out(tmp_path: Path) -> None:
+    me = pwd.getpwuid(os.getuid()).pw_name
+    bundle = own(f"{UNIT}User={me}\n", version=245, credentials=CREDENTIALS)
+    lines = bundle.lines(NAME)
+    place = f"/run/fleetd-node/credentials/{NAME}"
+    assert not only(lines, "LoadCredential")
+    assert f"Environment=CREDENTIALS_DIRECTORY={place}" in lines
+    assert f"ExecStopPost=-+/bin/rm -rf {place}" in lines
+    assert (
+        "ExecStartPre=+/bin/sh /var/lib/fleetd-node/w/mon.agent_v2/a/main.credentials.sh" in lines
+    )
+    held = tmp_path / HELD[1:]
+    held.mkdir(parents=True)
+    (held / "token").write_text("s3cret")
+    script = bundle.text("main.credentials.sh").replace("/run/", f"{tmp_path}/run/")
+    script = script.replace("/var/lib/", f"{tmp_path}/var/lib/")
+    for _ in ("a start", "the next one"):
+        subprocess.run(["/bin/sh", "-c", script], check=True)
+    copied = tmp_path / place[1:]
+    assert [(path.name, path.stat().st_mode & 0o777) for path in copied.iterdir()] == [
+        ("token", 0o400)
+    ]
+    assert (copied / "token").read_text() == "s3cret"
+    assert copied.stat().st_mode & 0o777 == 0o500
+    assert copied.parent.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("line", ["DynamicUser=yes", "User=%i"])
+def test_an_older_systemd_cannot_be_helped_without_a_name(line: str) -> None:
+    with pytest.raises(RenderError, match="systemd 247"):
+        own(f"{UNIT}{line}\n", version=245, credentials=CREDENTIALS)
+
+
+@pytest.mark.parametrize(
+    ("line", "wait"),
+    [
+        ("TimeoutStopSec=20s", 50),
+        ("TimeoutSec=45", 75),
+        ("TimeoutStopSec=2min 30s", 180),
+        ("TimeoutStopSec=infinity", 3600),
+        ("Nice=1", 120),
+    ],
+)
+def test_a_stop_is_waited_for_as_long_as_the_unit_allows(line: str, wait: int) -> None:
+    assert own(f"{UNIT}{line}\n").bundle.stop_s == wait
+
+
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
@@ -161,7 +258,7 @@ def test_a_borrowed_unit_is_only_added_to() -> None:
                 "unit": UNIT,
                 "env": [{"name": "A", "secretKeyRef": {"name": "db", "key": "user"}}],
             },
-            "LoadCredential",
+            "under credentials",
             id="secret-in-env",
         ),
         pytest.param({"unit": UNIT, "env": [{"name": "a.b", "value": "c"}]}, "a.b", id="env-name"),
@@ -192,6 +289,8 @@ def test_a_borrowed_unit_is_only_added_to() -> None:
             id="our-unit",
         ),
         pytest.param({"unit": UNIT, "files": [{"path": "/a"}]}, "no content", id="no-content"),
+        pytest.param({"unit": UNIT, "timer": "[Timer]\n"}, "systemd.timer", id="timer"),
+        pytest.param({"unit": UNIT, "socket": "[Socket]\n"}, "systemd.socket", id="socket"),
     ],
 )
 def test_what_cannot_run_is_refused(fields: dict[str, Any], path: str) -> None:

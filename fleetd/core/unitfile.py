@@ -2,7 +2,7 @@
 
 The user's lines stay as they are written; ours follow in sections of the same names, which systemd
 joins. Only `[Install]` is replaced: what starts a copy, and when, is fleetd's business. What would
-hide the process from systemd, or give the unit a second name, is refused.
+hide the process from systemd, or let a timer or a socket start something else, is refused.
 """
 
 from __future__ import annotations
@@ -10,10 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+
+NEWEST = 1 << 20
+"""A systemd that has every setting, for checks before any host is known."""
 
 _SECTION = re.compile(r"\[(?P<name>[^\[\]]+)\]\Z")
 _FALSE = frozenset({"", "no", "false", "0", "off", "n", "f"})
 _STARTED_BY = frozenset({"multi-user.target", "default.target", "graphical.target"})
+_USUAL = {"timer": frozenset({"timers.target"}), "socket": frozenset({"sockets.target"})}
 _NEEDS = {
     ("Service", "LoadCredential"): 247,
     ("Service", "SetCredential"): 247,
@@ -23,6 +28,24 @@ _NEEDS = {
 }
 """Settings that an older systemd skips with a warning, and the first version that has them."""
 _TYPE_NEEDS = {"exec": 240, "notify-reload": 253}
+
+_SPAN = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?)\s*(?P<unit>[a-z]*)\s*")
+_UNITS = {
+    **dict.fromkeys(("", "s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("ms", "msec"), 1e-3),
+    **dict.fromkeys(("us", "usec"), 1e-6),
+    **dict.fromkeys(("m", "min", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hr", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+}
+
+
+class Kind(StrEnum):
+    """The kinds of unit that a workload may bring; the word is the unit's suffix."""
+
+    SERVICE = "service"
+    TIMER = "timer"
+    SOCKET = "socket"
 
 
 class UnitError(ValueError):
@@ -71,7 +94,7 @@ def parse(text: str) -> UnitText:
     kept: list[str] = []
     settings: list[Setting] = []
     section = ""
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
     at = 0
     while at < len(lines):
         first, stripped = at, lines[at].strip()
@@ -86,34 +109,74 @@ def parse(text: str) -> UnitText:
     return UnitText("\n".join(kept), tuple(settings))
 
 
-def check(unit: UnitText, systemd: int) -> None:
-    """Whether fleetd can run this unit on a systemd of this version.
+def check(unit: UnitText, systemd: int = NEWEST, started_by: Kind | None = None) -> None:
+    """Whether fleetd can run this service on a systemd of this version.
+
+    `started_by`: the timer or socket beside it, which starts it in fleetd's place.
 
     Raises:
         UnitError: with the line and what to write instead.
     """
     for setting in unit.settings:
         if message := _objection(setting, systemd):
-            raise UnitError(f"line {setting.line}: {setting.key}={setting.value}: {message}")
+            raise _wrong(setting, message)
     if not unit.get("Service", "ExecStart"):
         raise UnitError("has no ExecStart= in a [Service] section")
-    if unit.get("Service", "Type") == "oneshot" and (
-        (unit.get("Service", "RemainAfterExit") or "").lower() in _FALSE
-    ):
+    oneshot = unit.get("Service", "Type") == "oneshot"
+    remains = (unit.get("Service", "RemainAfterExit") or "").lower() not in _FALSE
+    if started_by is Kind.TIMER and remains:
+        raise UnitError("RemainAfterExit=yes keeps it active, so that no timer starts it again")
+    if oneshot and not remains and started_by is None:
         raise UnitError(
             "Type=oneshot is over as soon as it has run, so that it is never ready; "
-            "add RemainAfterExit=yes, or choose another type"
+            "add RemainAfterExit=yes, choose another type, or let a timer: start it"
         )
+
+
+def check_trigger(unit: UnitText, kind: Kind) -> None:
+    """Whether this timer or socket starts the service beside it, and goes on doing so.
+
+    Raises:
+        UnitError: with the line and what to write instead.
+    """
+    section, start = ("Timer", "On") if kind is Kind.TIMER else ("Socket", "Listen")
+    for setting in unit.settings:
+        if message := _trigger_objection(setting):
+            raise _wrong(setting, message)
+    if not any(s.section == section and s.key.startswith(start) and s.value for s in unit.settings):
+        raise UnitError(f"has no {start}...= in a [{section}] section, so that it starts nothing")
+
+
+def left_out(unit: UnitText, kind: Kind = Kind.SERVICE) -> tuple[Setting, ...]:
+    """The settings of `[Install]` that are more than the usual target, and have no effect here."""
+    usual = _USUAL.get(kind, _STARTED_BY)
+    return tuple(
+        setting
+        for setting in unit.settings
+        if setting.section == "Install"
+        and not (setting.key in {"WantedBy", "RequiredBy"} and set(setting.value.split()) <= usual)
+    )
+
+
+def seconds(span: str) -> float | None:
+    """A time span as systemd reads it, such as `1min 30s`; None for `infinity` and nonsense."""
+    total, at = 0.0, 0
+    text = span.strip()
+    while at < len(text):
+        found = _SPAN.match(text, at)
+        if found is None or found["unit"] not in _UNITS:
+            return None
+        total += float(found["number"]) * _UNITS[found["unit"]]
+        at = found.end()
+    return total if text else None
+
+
+def _wrong(setting: Setting, message: str) -> UnitError:
+    return UnitError(f"line {setting.line}: {setting.key}={setting.value}: {message}")
 
 
 def _objection(setting: Setting, systemd: int) -> str:
     match setting.section, setting.key, setting.value:
-        case "Install", "WantedBy" | "RequiredBy", value if set(value.split()) <= _STARTED_BY:
-            return ""
-        case "Install", "WantedBy" | "RequiredBy", _:
-            return "a copy is started by multi-user.target; leave the [Install] section out"
-        case "Install", _, _:
-            return "a copy has one name and one unit; leave the [Install] section out"
         case "Service", "KillMode", "none":
             return "would leave processes behind at a stop; use mixed or control-group"
         case "Unit", "RefuseManualStart" | "RefuseManualStop" | "StopWhenUnneeded", value:
@@ -122,6 +185,22 @@ def _objection(setting: Setting, systemd: int) -> str:
             return f"needs systemd {_TYPE_NEEDS[value]}, the host has {systemd}"
         case section, key, _ if _NEEDS.get((section, key), 0) > systemd:
             return f"needs systemd {_NEEDS[section, key]}, the host has {systemd}"
+        case _:
+            return ""
+
+
+def _trigger_objection(setting: Setting) -> str:
+    match setting.section, setting.key, setting.value:
+        case ("Timer", "Unit", _) | ("Socket", "Service", _):
+            return "it starts the service beside it; leave the line out"
+        case "Socket", "Accept", value if value.lower() not in _FALSE:
+            return "would start a service for each connection, which is no copy of an agent"
+        case "Timer", "RemainAfterElapse", value if value.lower() in _FALSE:
+            return "would be gone after its last run, and be started again; leave the line out"
+        case "Unit", "RefuseManualStart" | "RefuseManualStop" | "StopWhenUnneeded", value:
+            return "" if value.lower() in _FALSE else "fleetd could not start or stop it"
+        case "Service", _, _:
+            return "belongs into unit:"
         case _:
             return ""
 
