@@ -1,0 +1,27 @@
+# Runs the postStart hook right after the container's start. The unit is up, and its copy ready, only
+# after it; when it fails the container is stopped, and systemd starts it again.
+# shellcheck disable=SC2154  # all of them are set before
+: "$result" "$stopper" "$grace"
+
+# give_up WHY: leaves word for fleetd, then stops the container.
+give_up() {
+  trap '' TERM
+  printf '%s\n' "$1" >&2
+  mkdir -p "${result%/*}"
+  printf '%s fail %s\n' "$INVOCATION_ID" "$(printf '%s' "$1" | tr -c '[:print:]' ' ' | cut -c 1-300)" \
+    >"$result.tmp" && mv -f "$result.tmp" "$result"
+  rm -f "$scratch"
+  /bin/sh "$stopper" "$grace"
+  exit 1
+}
+
+# At a stop in this state systemd runs no ExecStop, and an engine's monitor ignores its SIGTERM.
+trap 'give_up "stopped while the postStart hook ran"' TERM
+mkdir -p "${scratch%/*}"
+await_container || give_up 'postStart hook failed: the container does not run'
+post_start >"$scratch" 2>&1 &
+if ! wait "$!"; then
+  why=$(cut -c 1-200 "$scratch")
+  give_up "postStart hook failed: ${why:-it says nothing}"
+fi
+rm -f "$scratch"
