@@ -9,7 +9,7 @@ render.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -54,6 +54,7 @@ class DamageKind(StrEnum):
     CUT = "apply was cut"
     STALE = "runs another revision than its files"
     EXTRA = "not in the ledger"
+    REPLACED = "unit that is replaced is there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ class Copy:
     when that cannot be said). `ready_in_s` is the time after which the copy is available if nothing
     happens, None when time alone will not do. `active` says that a main unit runs, so that a
     restart would stop something. `foreign` are drop-ins that are not ours: reported only. A copy
-    that is not in the ledger (`ledgered` false) is never ready.
+    that is not in the ledger (`ledgered` false) is never ready. `replaced` are the units of the
+    host in whose place it runs, with how they were before, in words.
     """
 
     ds: Key
@@ -95,6 +97,7 @@ class Copy:
     foreign: tuple[str, ...] = ()
     message: str = ""
     ledgered: bool = True
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +152,18 @@ def judge(observation: Observation, ds: Key, min_ready: float) -> tuple[Copy, ..
     return view if isinstance(view, Unknown) else judge_view(view, ds, min_ready)
 
 
-def judge_view(view: HostView, ds: Key, min_ready: float) -> tuple[Copy, ...]:
-    """As `judge`, on an observation that was indexed already."""
+def judge_view(
+    view: HostView, ds: Key, min_ready: float, replaces: Collection[str] = ()
+) -> tuple[Copy, ...]:
+    """As `judge`, on an observation that was indexed already.
+
+    `replaces` are the units of the host that are to be out of the way while a copy is there.
+    """
     strays = view.strays.get(ds, ())
     copies = [
-        _judge_copy(view, entry, tuple(s for s in strays if s[0] is entry.slot), min_ready)
+        _judge_copy(
+            view, entry, tuple(s for s in strays if s[0] is entry.slot), min_ready, replaces
+        )
         for entry in view.ledger.get(ds, ())
     ]
     if strays:
@@ -212,13 +222,11 @@ def _judge_copy(
     entry: LedgerCopy,
     strays: tuple[tuple[Slot, str, bool], ...],
     min_ready: float,
+    replaces: Collection[str],
 ) -> Copy:
-    mains = [
-        view.units.get(name) or UnitState(id=name)
-        for name, role in entry.units.items()
-        if role is Role.MAIN or role is Role.BORROWED
-    ]
-    active = any(_is_up(unit) for unit in mains)
+    mains = _units(view, entry, _LIVING)
+    triggered = _units(view, entry, (Role.TRIGGERED,))
+    active = any(_is_up(unit) for unit in (*mains, *triggered))
     restarts = sum(unit.restarts for unit in mains)
     damage = [
         *_cut_damage(entry),
@@ -226,19 +234,24 @@ def _judge_copy(
         *_file_damage(view, entry),
         *_container_damage(view, entry),
         *(Damage(DamageKind.EXTRA, name, Mode.START) for _, name, _ in strays),
+        *_replaced_damage(view, entry, replaces),
     ]
     gone = any(d.kind in _CONTAINER_GONE for d in damage)
-    started = bool(mains) and all(_is_started(entry, unit) for unit in mains)
+    started = (
+        bool(mains)
+        and all(_is_started(entry, unit) for unit in mains)
+        and all(_ran_well(entry, unit) for unit in triggered)
+    )
     probes = [_probe(view, name) for name, role in entry.units.items() if role is Role.PROBE]
     ready = started and not gone and all(probe is True for probe, _ in probes)
     active_for = min((unit.active_for_s or 0.0 for unit in mains), default=0.0)
     rest = max(min_ready, SETTLE_S if restarts else 0.0) - active_for
-    phase = _phase(mains)
+    phase = _phase(mains, triggered)
     return Copy(
         ds=entry.ds,
         slot=entry.slot,
         revision=entry.revision,
-        running_revision=_running_revision(entry, mains),
+        running_revision=_running_revision(entry, [*mains, *triggered]),
         bundle=entry.bundle,
         phase=phase,
         ready=ready,
@@ -249,11 +262,23 @@ def _judge_copy(
         restarts=restarts,
         damage=tuple(damage),
         foreign=tuple(_foreign(view, entry)),
-        message=_message(mains, probes, damage, ready=ready, rest=rest),
+        message=_message(mains, triggered, probes, damage, ready=ready, rest=rest),
+        replaced=tuple(f"{name} (was {was})" for name, was in entry.replaced.items()),
     )
 
 
+_LIVING = (Role.MAIN, Role.BORROWED, Role.TRIGGER)
+"""The roles of units that run for as long as the copy lives."""
+
 _CONTAINER_GONE = frozenset({DamageKind.CONTAINER_MISSING, DamageKind.CONTAINER_FOREIGN})
+
+
+def _units(view: HostView, entry: LedgerCopy, roles: Collection[Role]) -> list[UnitState]:
+    return [
+        view.units.get(name) or UnitState(id=name)
+        for name, role in entry.units.items()
+        if role in roles
+    ]
 
 
 def _is_up(unit: UnitState) -> bool:
@@ -261,12 +286,20 @@ def _is_up(unit: UnitState) -> bool:
 
 
 def _is_started(entry: LedgerCopy, unit: UnitState) -> bool:
-    """Up, and by the revision of the ledger; a borrowed unit is the host's and stamps nothing."""
+    """Up, and by the revision of the ledger; a borrowed unit or a trigger stamps nothing."""
     if not _is_up(unit):
         return False
-    if entry.units[unit.id] is Role.BORROWED:
+    if entry.units[unit.id] is not Role.MAIN:
         return True
     return unit.sub in {"running", "exited", "reload"} and _stamped(unit) == entry.revision
+
+
+def _ran_well(entry: LedgerCopy, unit: UnitState) -> bool:
+    """Whether a service that a timer or socket starts is in order: it need not run now.
+
+    Its last run must not have failed, and one that is under way must be of this revision.
+    """
+    return unit.active != "failed" and (not _is_up(unit) or _stamped(unit) == entry.revision)
 
 
 def _stamped(unit: UnitState) -> str:
@@ -276,16 +309,16 @@ def _stamped(unit: UnitState) -> str:
 
 def _running_revision(entry: LedgerCopy, mains: list[UnitState]) -> str:
     stamps = {
-        entry.revision if entry.units[unit.id] is Role.BORROWED else _stamped(unit)
+        entry.revision if entry.units[unit.id] in {Role.BORROWED, Role.TRIGGER} else _stamped(unit)
         for unit in mains
         if _is_up(unit)
     }
     return stamps.pop() if len(stamps) == 1 else ""
 
 
-def _phase(mains: list[UnitState]) -> Phase:
+def _phase(mains: list[UnitState], triggered: list[UnitState]) -> Phase:
     states = {unit.active for unit in mains}
-    if "failed" in states:
+    if "failed" in states or any(unit.active == "failed" for unit in triggered):
         return Phase.FAILED
     if states and all(_is_up(unit) for unit in mains):
         return Phase.RUNNING
@@ -321,14 +354,30 @@ def _unit_damage(view: HostView, entry: LedgerCopy, *, active: bool) -> Iterator
             yield Damage(DamageKind.DISABLED, name, Mode.RELOAD)
         if unit.need_reload:
             yield Damage(DamageKind.NEEDS_RELOAD, name, Mode.RELOAD)
-        if role is Role.TARGET or (role is Role.PROBE and not active):
-            continue  # a target only groups; a probe is bound to its main unit and runs after it
-        if unit.active == "failed":
-            yield Damage(DamageKind.FAILED, name, Mode.START)
-        elif unit.active == "inactive" and not unit.job:
-            yield Damage(DamageKind.STOPPED, name, Mode.START)
-        elif role is Role.MAIN and _is_up(unit) and _stamped(unit) != entry.revision:
-            yield Damage(DamageKind.STALE, name, Mode.RESTART)
+        yield from _state_damage(unit, role, entry.revision, active=active)
+
+
+def _state_damage(unit: UnitState, role: Role, revision: str, *, active: bool) -> Iterator[Damage]:
+    """What its state alone is to be mended for."""
+    if role is Role.TARGET or (role is Role.PROBE and not active):
+        return  # a target only groups; a probe is bound to its main unit and runs after it
+    if unit.active == "failed" and role is not Role.TRIGGERED:
+        yield Damage(DamageKind.FAILED, unit.id, Mode.START)
+    elif unit.active == "inactive" and not unit.job and role is not Role.TRIGGERED:
+        yield Damage(DamageKind.STOPPED, unit.id, Mode.START)
+    elif role in {Role.MAIN, Role.TRIGGERED} and _is_up(unit) and _stamped(unit) != revision:
+        yield Damage(DamageKind.STALE, unit.id, Mode.RESTART)
+
+
+def _replaced_damage(
+    view: HostView, entry: LedgerCopy, replaces: Collection[str]
+) -> Iterator[Damage]:
+    """Units that this copy replaces, and that are not out of its way (any more)."""
+    for name in replaces:
+        unit = view.units.get(name) or UnitState(id=name)
+        runs = unit.active in {"active", "activating", "reloading"}
+        if name not in entry.replaced or runs or unit.file_state.startswith("enabled"):
+            yield Damage(DamageKind.REPLACED, name, Mode.START)
 
 
 _FILE_DAMAGE = {
@@ -375,7 +424,8 @@ def _foreign(view: HostView, entry: LedgerCopy) -> Iterator[str]:
 
 
 def _message(
-    mains: list[UnitState],
+    living: list[UnitState],
+    triggered: list[UnitState],
     probes: list[tuple[bool | None, str]],
     damage: list[Damage],
     *,
@@ -383,7 +433,7 @@ def _message(
     rest: float,
 ) -> str:
     """The one sentence that tells best why a copy is not available, or what is wrong with it."""
-    for unit in mains:
+    for unit in (*living, *triggered):
         if unit.active == "failed" or unit.sub == "auto-restart":
             state = "failed" if unit.active == "failed" else "died and is restarted by systemd"
             cause = f"{unit.result}, exit status {unit.exec_status}, {unit.restarts} restarts"
@@ -394,10 +444,10 @@ def _message(
         if result is not True:
             state = "has no result yet" if result is None else "fails"
             return f"readiness probe {state}" + (f": {text}" if text else "")
-    for unit in mains:
+    for unit in living:
         if not _is_up(unit):
             return f"{unit.id} is {unit.active} ({unit.sub})"
     if ready and rest > 0:
-        restarts = sum(unit.restarts for unit in mains)
+        restarts = sum(unit.restarts for unit in living)
         return f"ready, available in {rest:.0f} s" + (f", {restarts} restarts" if restarts else "")
     return ""

@@ -84,6 +84,17 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class Former:
+    """How a unit of the host was before a copy took its place, in systemd's words."""
+
+    file_state: str
+    active: str
+
+    def __str__(self) -> str:
+        return f"{self.file_state or 'without a file'}, {self.active}"
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerCopy:
     """One copy that fleetd made here, as the host's ledger has it."""
 
@@ -97,6 +108,8 @@ class LedgerCopy:
     containers: tuple[str, ...] = ()
     complete: bool = True
     """False between the first and the last step of an apply: it was cut, and must run again."""
+    replaced: Mapping[str, Former] = field(default_factory=dict)
+    """Units of the host in whose place it runs."""
 
 
 class Deviation(StrEnum):
@@ -178,7 +191,8 @@ class Observation:
     """Everything that one visit brought home.
 
     `owner` is Known(None) on a host that no fleet has claimed. `engine` and `facts` are None when
-    they were not asked for. `units` holds the ledger's units plus any other unit named `fleetd-*`.
+    they were not asked for. `units` holds the ledger's units, replaced ones too, plus any other
+    unit named `fleetd-*`.
     """
 
     clock: Part[Clock]

@@ -37,7 +37,8 @@ receive() {
     fail transfer "the order did not arrive whole, or cannot be kept: ${SAID:-sha256 differs}"
     return 1
   fi
-  CHECKS='' USERS='' DIRS='' IMAGES='' CONTAINERS='' UNITS='' MAINS='' TARGETS='' LENDERS=''
+  CHECKS='' USERS='' DIRS='' IMAGES='' CONTAINERS='' REPLACES=''
+  UNITS='' STARTED='' MAINS='' TARGETS='' LENDERS='' TRIGGERS='' TRIGGERED=''
   FILES='' SECRETS='' VALUES='' COUNT=0
   exec 3<"$STAGE/body"
   while IFS=$TAB read -r kind a b c d e f g h <&3; do
@@ -57,6 +58,7 @@ receive_line() {
     dir) DIRS="$DIRS$a$TAB$b$NL" ;;
     image) IMAGES="$IMAGES$a$NL" ;;
     container) CONTAINERS="$CONTAINERS$a$NL" ;;
+    replace) REPLACES="$REPLACES$a$NL" ;;
     unit) receive_unit ;;
     value)
       plain "$b"
@@ -71,7 +73,11 @@ receive_line() {
 
 receive_unit() {
   UNITS="$UNITS$a$TAB$b$TAB$c$NL"
+  # What a timer or a socket starts is started by nobody else.
+  [ "$b" = triggered ] || STARTED="$STARTED$a$NL"
   case $b in
+    trigger) TRIGGERS="$TRIGGERS$a$NL" ;;
+    triggered) TRIGGERED="$TRIGGERED$a$NL" ;;
     main) MAINS="$MAINS$a$NL" ;;
     target) TARGETS="$TARGETS$a$NL" ;;
     borrowed) LENDERS="$LENDERS$a$NL" ;;
@@ -114,7 +120,8 @@ receive_sum() {
 }
 
 # look: how the host differs from the bundle. Sets DIFFERENT (files to install), CONTENT (restart, reload,
-# nothing, or empty when no content differs), GONE (files of the ledger to delete), OLD_UNITS, STATES.
+# nothing, or empty when no content differs), GONE (files of the ledger to delete), OLD_UNITS, STATES, and
+# FORMER: how units of the host that the ledger does not have yet were before us.
 look() {
   split_ledger "$DS" "$SLOT"
   IFS=$NL
@@ -134,7 +141,10 @@ look() {
   each look_at_unit "$UNITS"
   GONE_UNITS=''
   each look_for_gone_unit "$OLD_UNITS"
-  unit_states "$NEW_UNITS$GONE_UNITS"
+  unit_states "$NEW_UNITS$GONE_UNITS$REPLACES" || return 1
+  FORMER=''
+  each look_at_lender "$LENDERS"
+  each look_at_replaced "$REPLACES"
 }
 
 # look_at_file PATH MODE OWNER GROUP ON_CHANGE NUMBER SHA256
@@ -157,6 +167,32 @@ look_at_file() {
     *reload*) CONTENT=reload ;;
     *) CONTENT=nothing ;;
   esac
+}
+
+look_at_lender() {
+  case $NL$MINE in *"${NL}borrowed$TAB$DS$TAB$SLOT$TAB$1$TAB"*) return 0 ;; esac
+  state_of "$1"
+  FORMER="${FORMER}borrowed$TAB$DS$TAB$SLOT$TAB$1$TAB$FILE_STATE$TAB$ACTIVE$NL"
+}
+
+# look_at_replaced UNIT: a copy in the other slot knows better than the host how it was.
+look_at_replaced() {
+  case $NL$MINE in *"${NL}replaced$TAB$DS$TAB$SLOT$TAB$1$TAB"*) return 0 ;; esac
+  known=$NL$OTHERS
+  case $known in
+    *"${NL}replaced$TAB$DS$TAB"[ab]"$TAB$1$TAB"*)
+      known=${known#*"${NL}replaced$TAB$DS$TAB"[ab]"$TAB$1$TAB"}
+      known=${known%%"$NL"*}
+      ;;
+    *)
+      state_of "$1"
+      # A unit that was linked into place is unlinked when it is disabled: only its path brings it back.
+      place=$(readlink -- "$UNIT_DIR/$1") || place=''
+      case $place in /etc/* | /run/* | /usr/lib/* | /lib/* | /dev/*) place='' ;; esac
+      known=$FILE_STATE$TAB$ACTIVE$TAB${place:--}
+      ;;
+  esac
+  FORMER="${FORMER}replaced$TAB$DS$TAB$SLOT$TAB$1$TAB$known$NL"
 }
 
 look_for_gone() {
@@ -185,6 +221,7 @@ check() {
   each check_one "$CHECKS"
   each check_file "$DIFFERENT"
   each check_user "$USERS"
+  each check_replaced "$REPLACES"
   [ -z "$PROBLEMS" ] || fail check "${PROBLEMS#; }"
 }
 
@@ -228,15 +265,39 @@ check_file() {
 }
 
 check_user() {
-  id -u -- "$1" >/dev/null 2>&1 || command -v useradd >/dev/null 2>&1 ||
-    problem "user $1 is missing, and so is useradd"
+  id -u -- "$1" >/dev/null 2>&1 || command -v systemd-sysusers >/dev/null 2>&1 ||
+    command -v useradd >/dev/null 2>&1 ||
+    problem "user $1 is missing, and so are systemd-sysusers and useradd"
+}
+
+# check_replaced UNIT: it is nobody else's, and nothing that stays starts it again.
+check_replaced() {
+  HOLDER='' SOUGHT=$1
+  case $1 in fleetd-*) HOLDER=fleetd ;; esac
+  each check_holder "$LEDGER"
+  if [ -n "$HOLDER" ]; then
+    problem "$SOUGHT cannot be replaced: it belongs to $HOLDER"
+    return 0
+  fi
+  IFS=' '
+  starters=$(systemctl show --no-pager -p TriggeredBy -- "$SOUGHT" 2>/dev/null)
+  for starter in ${starters#TriggeredBy=}; do
+    has "$REPLACES" "$starter" || ! systemctl is-active --quiet -- "$starter" ||
+      problem "$SOUGHT is started by $starter; replace that one too"
+  done
+}
+
+# check_holder KIND DS SLOT UNIT: another DaemonSet that runs it, or has replaced it already.
+check_holder() {
+  [ "$2" != "$DS" ] && [ "$4" = "$SOUGHT" ] || return 0
+  case $1 in unit | replaced) HOLDER="DaemonSet $2" ;; esac
 }
 
 # verify: asks systemd about new unit texts, away from where they will be (P 66).
 verify() {
   command -v systemd-analyze >/dev/null 2>&1 || return 0
   mkdir -p "$STAGE/verify" || fail verify "cannot make $STAGE/verify" || return 1
-  SUSPECTS=''
+  SUSPECTS='' ROOTED=0
   each verify_copy "$DIFFERENT"
   [ -n "$SUSPECTS" ] || return 0
   IFS=$NL
@@ -245,7 +306,9 @@ verify() {
   COMPLAINTS=''
   for line in $said; do
     case $line in
-      *'is not executable'* | *'Special user'* | *obsolete* | *legacy* | *unsafe* | *deprecated* | *marked*) ;;
+      *'Special user'* | *obsolete* | *legacy* | *unsafe* | *deprecated* | *marked*) ;;
+      *'will be removed'* | *'Support for option'*) ;;
+      *'is not executable'*) verify_command "$line" ;;
       *"$STAGE/verify/"*) COMPLAINTS="$COMPLAINTS; ${line#*"$STAGE/verify/"}" ;;
       fleetd-*) COMPLAINTS="$COMPLAINTS; $line" ;;
     esac
@@ -254,24 +317,38 @@ verify() {
   [ -z "$COMPLAINTS" ] || fail verify "${COMPLAINTS#; }"
 }
 
+# verify_command COMPLAINT: a command that is neither here nor delivered would never start.
+verify_command() {
+  command=${1#*Command }
+  command=${command%% is not executable*}
+  has "$PATHS" "$command" || [ "$ROOTED" = 1 ] || COMPLAINTS="$COMPLAINTS; $1"
+}
+
 verify_copy() {
   name=${1#"$UNIT_DIR/"}
   case $name in */*) return 0 ;; esac
   # Units ask for one another: all of the bundle that change stand together.
   cp -- "$STAGE/$6" "$STAGE/verify/$name" && chmod 0644 "$STAGE/verify/$name" || return 0
   SUSPECTS="$SUSPECTS$STAGE/verify/$name$NL"
+  # With a root of its own, its commands are looked for there.
+  ! grep -q '^Root\(Directory\|Image\) *=' "$STAGE/verify/$name" || ROOTED=1
 }
 
 # decide: sets WORK (something to do), DISK (something to do to files or links) and NEED: start what is not
 # active, restart, or reload. STOP=1: stop the old copy before its files change.
 decide() {
   NEED=start STOP=0 RELOAD=$UNIT_TEXTS WORK=0 DISK=0 ENABLE='' UNMASK='' INACTIVE=0 RESTAMP=''
+  AWAY='' DISABLE=''
   column copy 7 "$MINE"
   case $CONTENT:$COLUMN in
     restart:* | *:0*) NEED=restart STOP=1 ;;
     reload:*) NEED=reload ;;
   esac
-  [ "$MODE" != restart ] || NEED=restart
+  if [ "$MODE" = restart ]; then
+    NEED=restart
+    # A restart would start what waits for its timer or socket.
+    [ -z "$TRIGGERS" ] || STOP=1
+  fi
   each decide_unit "$UNITS"
   [ -z "$GONE$GONE_UNITS" ] || RELOAD=1
   [ -z "$GONE_UNITS" ] || NEED=restart STOP=1
@@ -279,6 +356,8 @@ decide() {
   each decide_check "$CHECKS"
   each decide_user "$USERS"
   each decide_directory "$DIRS"
+  each decide_replaced "$REPLACES"
+  [ -z "$FORMER$AWAY" ] || DISK=1
   ledger_lines 1
   [ "$NEED$RELOAD$INACTIVE$DISK$STOP$RESTAMP" = start0000 ] || WORK=1
   [ "$LINES" = "$MINE" ] || WORK=1
@@ -296,6 +375,16 @@ decide_directory() {
   [ -d "$1" ] || DISK=1
 }
 
+# decide_replaced UNIT: what it takes to put it away. A disabled unit that was masked would be lost in
+# places of its own; one that is masked or static is only stopped.
+decide_replaced() {
+  state_of "$1"
+  case $FILE_STATE in enabled | enabled-runtime | linked*) DISABLE="$DISABLE$1$NL" ;; esac
+  case $FILE_STATE:$ACTIVE in
+    enabled:* | enabled-runtime:* | linked*:* | *:active | *:activating | *:reloading) AWAY="$AWAY$1$NL" ;;
+  esac
+}
+
 # decide_unit UNIT ROLE ENABLE
 decide_unit() {
   state_of "$1"
@@ -307,10 +396,13 @@ decide_unit() {
   [ "$NEED_RELOAD" != yes ] || RELOAD=1
   case $ACTIVE in
     active | reloading) ;;
-    inactive | failed) INACTIVE=1 && return 0 ;;
+    inactive | failed)
+      [ "$2" = triggered ] || INACTIVE=1
+      return 0
+      ;;
     *) return 0 ;;
   esac
-  [ "$2" = main ] || return 0
+  case $2 in main | triggered) ;; *) return 0 ;; esac
   stamp=''
   [ ! -r "$RUN/stamp/$1" ] || IFS=' ' read -r stamp _ <"$RUN/stamp/$1"
   [ "$stamp" != "$REVISION" ] || return 0

@@ -5,7 +5,7 @@
 # ignored, so that a cut leaves either the whole request undone or runs it to its end (P 77).
 # shellcheck disable=SC2034,SC2153,SC2154,SC2174
 
-STEP='' WHY='' CHANGED=0 REFUSED=0 STAGE=''
+STEP='' WHY='' CHANGED=0 REFUSED=0 STAGE='' NOTES=''
 
 # begin: from here on nobody is listening, or may not be.
 begin() {
@@ -34,7 +34,7 @@ finish() {
     return 0
   fi
   if [ "$1" = 0 ]; then
-    part apply 0 "changed$TAB$CHANGED$NL"
+    part apply 0 "changed$TAB$CHANGED$NL$NOTES"
   else
     one_line "$WHY"
     part apply 0 "failed$TAB$STEP$TAB$ONE_LINE$NL"

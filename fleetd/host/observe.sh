@@ -68,6 +68,10 @@ observe_line() {
       PATHS="$PATHS$4$NL"
       SEALS="$SEALS$4$TAB$6$TAB$5$NL"
       ;;
+    replaced)
+      SEEN="$SEEN$1$TAB$2$TAB$3$TAB$4$TAB$5$TAB$6$NL"
+      BORROWED="$BORROWED$4$NL"
+      ;;
     container)
       SEEN="$SEEN$1$TAB$2$TAB$3$TAB$4$NL"
       CONTAINERS="$CONTAINERS$4$NL"

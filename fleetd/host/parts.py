@@ -16,6 +16,7 @@ from fleetd.core.facts import (
     ContainerSeen,
     Deviation,
     FileDeviation,
+    Former,
     HostFacts,
     LedgerCopy,
     Owner,
@@ -85,6 +86,7 @@ def read_ledger(rows: Sequence[str]) -> tuple[LedgerCopy, ...]:
     units: dict[tuple[str, str], dict[str, Role]] = {}
     paths: dict[tuple[str, str], list[str]] = {}
     containers: dict[tuple[str, str], list[str]] = {}
+    replaced: dict[tuple[str, str], dict[str, Former]] = {}
     for row in rows:
         kind, ds, slot, *rest = lines.split(row)
         place = (ds, slot)
@@ -101,9 +103,11 @@ def read_ledger(rows: Sequence[str]) -> tuple[LedgerCopy, ...]:
                 paths.setdefault(place, []).append(rest[0])
             case "container":
                 containers.setdefault(place, []).append(rest[0])
+            case "replaced":
+                replaced.setdefault(place, {})[rest[0]] = Former(rest[1], rest[2])
             case _:
                 pass
-    if not copies.keys() >= units.keys() | paths.keys() | containers.keys():
+    if not copies.keys() >= units.keys() | paths.keys() | containers.keys() | replaced.keys():
         raise ValueError("the ledger has lines of a copy that it does not name")
     return tuple(
         LedgerCopy(
@@ -112,6 +116,7 @@ def read_ledger(rows: Sequence[str]) -> tuple[LedgerCopy, ...]:
             files=tuple(paths.get(place, ())),
             containers=tuple(containers.get(place, ())),
             complete=copy.complete,
+            replaced=replaced.get(place, {}),
         )
         for place, copy in copies.items()
     )
@@ -128,6 +133,8 @@ def write_ledger(copies: Iterable[LedgerCopy]) -> Iterator[str]:
             yield lines.join("file", *place, path)
         for name in copy.containers:
             yield lines.join("container", *place, name)
+        for name, former in copy.replaced.items():
+            yield lines.join("replaced", *place, name, former.file_state, former.active)
 
 
 def read_files(rows: Sequence[str]) -> tuple[FileDeviation, ...]:

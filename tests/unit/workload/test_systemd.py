@@ -156,18 +156,19 @@ SOCKET = "[Socket]\nListenStream=9100\n"
     [("timer", TIMER, "timers.target"), ("socket", SOCKET, "sockets.target")],
 )
 def test_a_trigger_is_enabled_in_place_of_its_service(kind: str, text: str, target: str) -> None:
-    bundle = systemd(unit=UNIT, **{kind: text})
+    beside: dict[str, Any] = {kind: text}
+    bundle = own(**beside)
     trigger = NAME.replace(".service", f".{kind}")
     assert [(unit.name, unit.role, unit.enable) for unit in bundle.bundle.units[1:]] == [
         (NAME, Role.TRIGGERED, False),
         (trigger, Role.TRIGGER, True),
     ]
-    service, beside = bundle.lines(NAME), bundle.lines(trigger)
+    service, starter = bundle.lines(NAME), bundle.lines(trigger)
     assert "[Install]" not in service
     assert not only(service, "Restart")
-    assert beside[-2:] == ["[Install]", f"WantedBy={target}"]
-    assert "PartOf=fleetd-mon.agent_v2.target" in beside
-    assert "X-Fleetd-DaemonSet=mon/agent.v2" in beside
+    assert starter[-2:] == ["[Install]", f"WantedBy={target}"]
+    assert "PartOf=fleetd-mon.agent_v2.target" in starter
+    assert "X-Fleetd-DaemonSet=mon/agent.v2" in starter
 
 
 CREDENTIALS = [
