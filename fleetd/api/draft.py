@@ -16,7 +16,7 @@ from fleetd.core.daemonset import ConfigMap, DaemonSet, Secret
 from fleetd.core.meta import Key
 from fleetd.core.records import AuditRecord, ObjectRecord
 from fleetd.core.references import references
-from fleetd.errors import NotFound
+from fleetd.errors import NotFound, Refused
 from fleetd.ports import Change, Drop, Put, Store
 
 Place = tuple[str, Key]
@@ -49,8 +49,19 @@ class Draft:
         return record
 
     def put(self, record: ObjectRecord) -> None:
-        """Create or replace an object."""
+        """Create or replace an object. Raises Refused for one that is being deleted."""
+        if record.deleting:
+            name = f"{record.kind} {Key(record.namespace, record.name)}"
+            raise Refused(
+                f"{name} is being deleted in the foreground; run `fleetd reconcile` until its "
+                "copies are gone, or delete it with --cascade=background"
+            )
         self._after[record.kind, Key(record.namespace, record.name)] = record
+
+    def mark_deleting(self, record: ObjectRecord) -> None:
+        """Let an object go as soon as its copies are gone; one marked already keeps its time."""
+        place = record.kind, Key(record.namespace, record.name)
+        self._after[place] = replace(record, deleting=record.deleting or self.now)
 
     def drop(self, kind: str, key: Key) -> None:
         """Take an object away."""
@@ -72,7 +83,7 @@ class Draft:
         touched = self.touched()
         found = []
         for (kind, key), record in self.records():
-            if kind == "DaemonSet":
+            if kind == "DaemonSet" and not record.deleting:
                 daemonset = daemonset_of(record)
                 used = {(ref.kind, Key(key.namespace, ref.name)) for ref in references(daemonset)}
                 if (kind, key) in touched or used & touched:

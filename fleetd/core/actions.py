@@ -22,6 +22,9 @@ class Reason(StrEnum):
     DRIFT = "Drift"
     CUT = "ApplyWasCut"
     EXTRA_COPY = "ExtraCopy"
+    SURGE = "Surge"
+    REPLACED = "Replaced"
+    POD_DELETED = "PodDeleted"
     DELETED = "Deleted"
     LEFT = "NodeLeft"
     NOT_ELIGIBLE = "NotEligible"
@@ -54,7 +57,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Put a copy where there is none."""
+    """Put a copy where there is none; with the reason SURGE, beside one of another revision."""
 
     node: str
     ds: Key

@@ -2,11 +2,16 @@
 
 Both are three-valued. Reachability, health and free resources are never looked at: a taint is the
 only way in which a node says no.
+
+tolerationSeconds are timed here, since no other component does it (K 18): of each NoExecute taint
+the first toleration that covers it counts, and of these the shortest; the time begins when the
+taint appeared on the node.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from fleetd.core.node import Node, Taint
 from fleetd.core.pod import NodeSelector, Placement, Toleration
@@ -16,6 +21,7 @@ from fleetd.core.selectors import (
     every,
     label_is_unknown,
     pair_holds,
+    tolerates,
     untolerated,
 )
 
@@ -35,11 +41,15 @@ STAY_EFFECTS = frozenset({"NoExecute"})
 
 @dataclass(frozen=True, slots=True)
 class Eligibility:
-    """`run`: a copy may be started; `stay`: one that is there may remain. None: not known yet."""
+    """`run`: a copy may be started; `stay`: one that is there may remain. None: not known yet.
+
+    `until` is when a limited toleration ends both, in UTC seconds; None: it is not limited.
+    """
 
     run: bool | None
     stay: bool | None
     reason: str
+    until: float | None = None
 
 
 ELIGIBLE = Eligibility(run=True, stay=True, reason="eligible")
@@ -55,6 +65,28 @@ def added_tolerations(*, host_network: bool) -> tuple[Toleration, ...]:
     )
 
 
+def effective_tolerations(
+    own: Iterable[Toleration], *, host_network: bool
+) -> tuple[Toleration, ...]:
+    """A template's tolerations with the added ones, which replace equal ones of its own (K 17)."""
+    result = list(own)
+    for added in added_tolerations(host_network=host_network):
+        equal = [at for at, one in enumerate(result) if _names(one) == _names(added)]
+        for at in equal:
+            result[at] = added
+        if not equal:
+            result.append(added)
+    return tuple(result)
+
+
+def _names(toleration: Toleration) -> tuple[str, str, str, str]:
+    return toleration.key, toleration.operator, toleration.value, toleration.effect
+
+
+Limits = tuple[tuple[Taint, int], ...]
+"""NoExecute taints that are tolerated for so many seconds only."""
+
+
 class Gate:
     """Judges many nodes for one template; equal answers are worked out once.
 
@@ -65,26 +97,44 @@ class Gate:
     def __init__(self, spec: Placement, *, host_network: bool) -> None:
         """Take the placement fields of the template."""
         self._spec = spec
-        self._tolerations = (*spec.tolerations, *added_tolerations(host_network=host_network))
+        self._tolerations = effective_tolerations(spec.tolerations, host_network=host_network)
         self._required = _required(spec)
         terms = self._required.node_selector_terms if self._required else []
         self._by_name = bool(spec.node_name) or any(term.match_fields for term in terms)
         self._keys = tuple(
             sorted({*spec.node_selector, *(e.key for t in terms for e in t.match_expressions)})
         )
-        self._memo: dict[tuple[tuple[str | bool | None, ...], tuple[Taint, ...]], Eligibility] = {}
+        self._memo: dict[
+            tuple[tuple[str | bool | None, ...], tuple[Taint, ...]], tuple[Eligibility, Limits]
+        ] = {}
 
-    def judge(self, node: Node) -> Eligibility:
-        """May a copy run, may it stay, and why."""
+    def judge(self, node: Node, now: float) -> Eligibility:
+        """May a copy run, may it stay, and why; at `now`, in UTC seconds."""
         if node.left:
             return LEFT
+        found, limits = self._judge(node)
+        return _timed(found, limits, node, now) if limits else found
+
+    def _judge(self, node: Node) -> tuple[Eligibility, Limits]:
         if self._by_name:
-            return self._work_out(node)
+            return self._work_out(node), self._limits(node)
         labels = tuple(label_is_unknown(node, key) or node.labels.get(key) for key in self._keys)
         key = (labels, node.taints)
         if (known := self._memo.get(key)) is None:
-            known = self._memo[key] = self._work_out(node)
+            known = self._memo[key] = self._work_out(node), self._limits(node)
         return known
+
+    def _limits(self, node: Node) -> Limits:
+        firsts = (
+            (taint, next((each for each in self._tolerations if tolerates(each, taint)), None))
+            for taint in node.taints
+            if taint.effect in STAY_EFFECTS
+        )
+        return tuple(
+            (taint, max(0, first.toleration_seconds))
+            for taint, first in firsts
+            if first is not None and first.toleration_seconds is not None
+        )
 
     def _work_out(self, node: Node) -> Eligibility:
         spec = self._spec
@@ -122,9 +172,19 @@ class Gate:
         return f"required node affinity does not match ({wanted})"
 
 
-def judge(node: Node, spec: Placement, *, host_network: bool) -> Eligibility:
+def judge(node: Node, spec: Placement, *, host_network: bool, now: float = 0.0) -> Eligibility:
     """Judge one node for one template."""
-    return Gate(spec, host_network=host_network).judge(node)
+    return Gate(spec, host_network=host_network).judge(node, now)
+
+
+def _timed(found: Eligibility, limits: Limits, node: Node, now: float) -> Eligibility:
+    if found.stay is False:
+        return found
+    until, taint, seconds = min((node.since.get(t, now) + s, t, s) for t, s in limits)
+    reason = f"taint {taint} is tolerated for {seconds} s"
+    if now >= until:
+        return Eligibility(run=False, stay=False, reason=f"{reason}, which are over")
+    return replace(found, reason=reason if found.run else found.reason, until=until)
 
 
 def _required(spec: Placement) -> NodeSelector | None:

@@ -56,11 +56,14 @@ def _record(node: str, copy: Copy, before: InstanceRecord | None, now: float) ->
     started = now - copy.active_for_s if copy.active else 0.0
     if before is not None and abs(started - before.started) < JITTER_S:
         started = before.started
+    revision = copy.running_revision or copy.revision
+    same = before is not None and before.revision == revision
+    created = before.created if before is not None and same else 0.0
     record = InstanceRecord(
         *copy.ds,
         node=node,
         slot=str(copy.slot),
-        revision=copy.running_revision or copy.revision,
+        revision=revision,
         bundle=copy.bundle,
         phase=str(copy.phase),
         ready=copy.ready,
@@ -69,6 +72,7 @@ def _record(node: str, copy: Copy, before: InstanceRecord | None, now: float) ->
         message=copy.message,
         started=started,
         seen=now,
+        created=created or (min(started, now) if started else now),
     )
     if before is not None and replace(record, seen=before.seen) == before:
         return before

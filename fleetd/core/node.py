@@ -59,6 +59,10 @@ class Inventory:
 
 
 UNSCHEDULABLE = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
+DRAINED = Taint("fleetd/drained", "", "NoExecute")
+"""What `drain --evict-daemonsets` puts on a node. A toleration must name it: agents that tolerate
+every taint, as most do, are the very ones to take away (see `selectors.tolerates`)."""
+
 RUNTIME_LABEL = "fleetd/runtime"
 """Which engine a host's containers run on: `podman` or `docker`."""
 
@@ -71,7 +75,8 @@ class Node:
 
     `labels` holds what is known; a label in `unknown_labels` has never been observed, so that an
     expression on it has no answer yet. `taints` include the cordon's. `held` is hands-off.
-    `left` is true for a host that is no longer in the inventory.
+    `left` is true for a host that is no longer in the inventory. `since` tells for NoExecute taints
+    when they appeared, in UTC seconds.
     """
 
     name: str
@@ -83,3 +88,4 @@ class Node:
     cordoned: bool = False
     held: bool = False
     left: bool = False
+    since: Mapping[Taint, float] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from fleetd.core.actions import (
     Decision,
@@ -22,11 +23,11 @@ from fleetd.core.actions import (
 from fleetd.core.copies import Copy, HostView, judge_view, min_ready_s, read
 from fleetd.core.daemonset import DaemonSet
 from fleetd.core.eligibility import Eligibility, Gate
-from fleetd.core.facts import Known, Observation, Unknown
+from fleetd.core.facts import Known, Observation, Slot, Unknown
 from fleetd.core.meta import Key
 from fleetd.core.node import Node
 from fleetd.core.pod import PodSpec
-from fleetd.core.records import InstanceRecord
+from fleetd.core.records import InstanceRecord, SlotKind
 from fleetd.core.world import SetState
 
 
@@ -41,13 +42,19 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One node as one DaemonSet sees it. `copies`: the first is the one to keep."""
+    """One node as one DaemonSet sees it. `copies`: the first is the one to keep.
+
+    `eldest` is the one met first, where there are several (K 129); `asked` says that somebody asked
+    for the copies to go.
+    """
 
     node: Node
     eligibility: Eligibility
     sight: Sight
     copies: tuple[Copy, ...] = ()
     remembered: InstanceRecord | None = None
+    eldest: Copy | None = None
+    asked: bool = False
 
     @property
     def name(self) -> str:
@@ -78,6 +85,11 @@ class Place:
     def copy(self) -> Copy | None:
         """The copy to keep, or None."""
         return self.copies[0] if self.copies else None
+
+    @property
+    def counted(self) -> Copy | None:
+        """The copy that the status counts: the oldest (K 129, 130)."""
+        return self.eldest or self.copy
 
     @property
     def available(self) -> bool:
@@ -112,27 +124,76 @@ def gate_of(daemonset: DaemonSet) -> Gate:
 
 
 def survey(
-    state: SetState, nodes: Iterable[Node], sights: Mapping[str, Sight]
+    state: SetState, nodes: Iterable[Node], sights: Mapping[str, Sight], now: float
 ) -> tuple[Place, ...]:
     """All places of one DaemonSet, in the order of `nodes`."""
     gate = gate_of(state.daemonset)
     rest = min_ready_s(state.daemonset)
-    remembered = {record.node: record for record in state.instances}
+    remembered = _remembered(state.instances)
+    asked = {
+        slot.node for slot in state.slots if slot.kind == SlotKind.DELETE and not slot.released
+    }
     key = state.key
     places = []
     for node in nodes:
         sight = sights[node.name]
         copies: tuple[Copy, ...] = ()
+        eldest = None
         if sight.view is not None:
-            copies = judge_view(sight.view, key, rest)
+            copies = judge_view(sight.view, key, rest, state.daemonset.replaces)
             if len(copies) > 1:
                 copies = _by_preference(copies, state.revision)
-        places.append(Place(node, gate.judge(node), sight, copies, remembered.get(node.name)))
+                eldest = _eldest(node.name, copies, state)
+        places.append(
+            Place(
+                node,
+                gate.judge(node, now),
+                sight,
+                copies,
+                remembered.get(node.name),
+                eldest,
+                node.name in asked,
+            )
+        )
     return tuple(places)
 
 
-def sort(place: Place, ds: Key) -> Decision | None:
-    """The bucket of a place, or None where the rollout decides."""
+def _remembered(instances: Iterable[InstanceRecord]) -> dict[str, InstanceRecord]:
+    """The copy last seen on each node: the oldest, where there were two."""
+    instances = tuple(instances)
+    found = {record.node: record for record in instances}
+    if len(found) == len(instances):
+        return found
+    found.clear()
+    for record in instances:
+        other = found.get(record.node)
+        if other is None or (record.created, record.slot) < (other.created, other.slot):
+            found[record.node] = record
+    return found
+
+
+def _eldest(node: str, copies: tuple[Copy, ...], state: SetState) -> Copy:
+    """The copy met first; of two never met before, the one that is not of the target revision."""
+    created = {record.slot: record.created for record in state.instances if record.node == node}
+
+    def age(copy: Copy) -> tuple[float, bool, Slot]:
+        return created.get(copy.slot, inf), copy.revision == state.revision, copy.slot
+
+    return min(copies, key=age)
+
+
+def is_pair(place: Place, revision: str) -> bool:
+    """Whether there is one copy of this revision and one of another: what a surge makes (K 56)."""
+    if len(place.copies) != 2 or not all(copy.ledgered for copy in place.copies):
+        return False
+    return sum(copy.revision == revision for copy in place.copies) == 1
+
+
+def sort(place: Place, ds: Key, *, surging: str = "") -> Decision | None:
+    """The bucket of a place, or None where the rollout decides.
+
+    `surging` is the revision that copies of other revisions may stand beside, "" where none may.
+    """
     if place.node.held:
         concerns = place.desired or place.copies or place.remembered
         return Held(place.name, ds) if concerns else _skip(place, ds)
@@ -140,7 +201,7 @@ def sort(place: Place, ds: Key) -> Decision | None:
         return _out_of_sight(place, ds)
     if not place.copies:
         return _vacant(place, ds)
-    return _occupied(place, ds)
+    return _occupied(place, ds, surging)
 
 
 def _by_preference(copies: tuple[Copy, ...], revision: str) -> tuple[Copy, ...]:
@@ -179,19 +240,18 @@ def _vacant(place: Place, ds: Key) -> Decision | None:
     return None if place.eligibility.run else _skip(place, ds)
 
 
-def _occupied(place: Place, ds: Key) -> Decision | None:
+def _occupied(place: Place, ds: Key, surging: str) -> Decision | None:
     eligibility = place.eligibility
     if place.node.left:
         return Remove(place.name, ds, None, Reason.LEFT, eligibility.reason)
     if eligibility.stay is False:
         return Remove(place.name, ds, None, Reason.NOT_ELIGIBLE, eligibility.reason)
-    if len(place.copies) > 1:
+    if place.asked:
+        return Remove(place.name, ds, None, Reason.POD_DELETED, "somebody asked for it")
+    if len(place.copies) > 1 and not (surging and is_pair(place, surging)):
         extra = place.copies[-1]
         detail = f"slot {extra.slot} beside slot {place.copies[0].slot}"
         return Remove(place.name, ds, extra.slot, Reason.EXTRA_COPY, detail)
     if eligibility.run is None:
         return Keep(place.name, ds, Reason.LABEL_UNKNOWN, eligibility.reason)
-    if eligibility.run is False:
-        # It may stay, but nothing is started here again: so it is neither updated nor repaired.
-        return Keep(place.name, ds, Reason.MISSCHEDULED, eligibility.reason)
     return None

@@ -23,11 +23,13 @@ from fleetd.core.actions import (
     Update,
     Wait,
 )
+from fleetd.core.budget import rules_of
 from fleetd.core.copies import judge_view
 from fleetd.core.facts import Known
 from fleetd.core.guard import at_stake, guard
 from fleetd.core.instances import remember
 from fleetd.core.meta import Key
+from fleetd.core.node import Node
 from fleetd.core.placement import Place, Sight, sight_of, sort, survey
 from fleetd.core.records import (
     EventRecord,
@@ -88,7 +90,7 @@ def plan(world: World, now: float) -> Plan:
     nodes = sorted(world.nodes, key=lambda node: node.name)
     sights = {node.name: sight_of(world.seen.get(node.name), world.fleet) for node in nodes}
     turns = [
-        _turn(state, survey(state, nodes, sights), now)
+        _turn(state, survey(state, nodes, sights, now), now)
         for state in sorted(world.sets, key=lambda state: state.key)
     ]
     decisions = [entry for turn in turns for entry in turn.decisions]
@@ -115,16 +117,18 @@ def plan(world: World, now: float) -> Plan:
         gone=(*(record for _, gone in remembered for record in gone), *_forgotten(world, sights)),
         events=tuple(_events(turns, refusals, now)),
         settled=_settled(decisions, turns),
-        wake_at=_wake_at(decisions, turns),
+        wake_at=_wake_at(nodes, decisions, turns),
     )
     _check(result, world)
     return result
 
 
 def _turn(state: SetState, places: tuple[Place, ...], now: float) -> _Turn:
-    decided = [sort(place, state.key) for place in places]
+    rules = rules_of(state.daemonset, sum(place.desired for place in places))
+    surging = state.revision if rules.surge else ""
+    decided = [sort(place, state.key, surging=surging) for place in places]
     undecided = [place for place, entry in zip(places, decided, strict=True) if entry is None]
-    rolled = roll(state, places, undecided, now)
+    rolled = roll(state, places, undecided, rules, now)
     final = (*(entry for entry in decided if entry is not None), *rolled.decisions)
     return _Turn(state, places, rolled, final)
 
@@ -177,10 +181,15 @@ def _events(turns: Sequence[_Turn], refusals: Sequence[str], now: float) -> Iter
         if before is None or (before.revision, before.state) != (after.revision, after.state):
             message = f"revision {after.revision}" + (f": {after.reason}" if after.reason else "")
             failed = after.state is RolloutState.FAILED
-            reason = _TOLD[after.state]
+            reason = "RolloutResumed" if _resumed(before, after) else _TOLD[after.state]
             yield _event(turn.state.key, reason, message, now, warning=failed)
     for refusal in refusals:
         yield _event(Key("", "removals"), str(Reason.REMOVAL_GUARD), refusal, now, warning=True)
+
+
+def _resumed(before: RolloutRecord | None, after: RolloutRecord) -> bool:
+    again = before is not None and before.revision == after.revision
+    return again and after.state is RolloutState.PROGRESSING
 
 
 def _event(ds: Key, reason: str, message: str, now: float, *, warning: bool) -> EventRecord:
@@ -213,13 +222,22 @@ def _is_moving(turn: _Turn) -> bool:
     return progressing and not progress.stalled and not turn.rolled.rules.on_delete
 
 
-def _wake_at(decisions: Sequence[Decision], turns: Sequence[_Turn]) -> float | None:
+def _wake_at(
+    nodes: Sequence[Node], decisions: Sequence[Decision], turns: Sequence[_Turn]
+) -> float | None:
     times = [entry.until for entry in decisions if isinstance(entry, Wait) and entry.until]
     times += [
         turn.rolled.progress.record.last_progress + turn.rolled.rules.deadline_s
         for turn in turns
         if _is_moving(turn)
     ]
+    if any(node.since for node in nodes):
+        times += [
+            place.eligibility.until
+            for turn in turns
+            for place in turn.places
+            if place.eligibility.until is not None and place.copies
+        ]
     return min(times, default=None)
 
 
@@ -241,7 +259,8 @@ def _check(result: Plan, world: World) -> None:
         if not slot.released
     }
     for entry in result.decisions:
-        if isinstance(entry, Update):
+        if isinstance(entry, Update) or entry.reason is Reason.SURGE:
+            assert isinstance(entry, Start | Update), f"{entry.node}: nothing else surges"
             slot = (*entry.ds, entry.node, entry.revision)
             assert slot in taken or slot in open_before, f"no slot for the update of {entry.node}"
         if isinstance(entry, Start | Update | Repair | Remove):

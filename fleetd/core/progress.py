@@ -4,7 +4,8 @@
     PROGRESSING -> FAILED     no node became available on it for the progress deadline, and that is
                               not because hosts went silent while they were being updated
     PROGRESSING -> PAUSED     somebody paused it
-    any         -> PROGRESSING, by a new revision only; a resume or restart writes a new record
+    PAUSED, FAILED -> PROGRESSING   somebody resumed it
+    any         -> PROGRESSING      by a new revision, of which a restart makes one
 
 A record that is PROGRESSING and has a reason is stalled: what it waits for is out of reach, so its
 deadline stands still. OnDelete never fails, since it is people who replace its copies.
@@ -47,16 +48,13 @@ class Progress:
 def current_record(state: SetState, now: float) -> RolloutRecord:
     """The record of the target revision: the one there is, or a new one on a new revision."""
     record = state.rollout
-    if record is not None and record.revision == state.revision:
-        if state.paused and record.state is RolloutState.PROGRESSING:
-            return replace(record, state=RolloutState.PAUSED, reason="paused")
-        return record
-    baseline = ""
     paused = state.paused
+    if record is not None and record.revision == state.revision:
+        return _as_asked(record, state, now)
+    baseline = ""
     if record is not None:
         complete = record.state is RolloutState.COMPLETE
         baseline = record.revision if complete else record.baseline
-        paused = paused or record.state is RolloutState.PAUSED
     return RolloutRecord(
         *state.key,
         revision=state.revision,
@@ -66,6 +64,22 @@ def current_record(state: SetState, now: float) -> RolloutRecord:
         started=now,
         last_progress=now,
     )
+
+
+def _as_asked(record: RolloutRecord, state: SetState, now: float) -> RolloutRecord:
+    """The record as people want it: paused, or going on. A failed one is tried again when resumed.
+
+    Its deadline starts anew, so that the same word is not heeded twice.
+    """
+    if state.paused:
+        if record.state is RolloutState.PROGRESSING:
+            return replace(record, state=RolloutState.PAUSED, reason="paused")
+        return record
+    again = record.state is RolloutState.FAILED and state.resumed > record.last_progress
+    if record.state is not RolloutState.PAUSED and not again:
+        return record
+    since = max(now, state.resumed)
+    return replace(record, state=RolloutState.PROGRESSING, reason="", last_progress=since)
 
 
 def advance(
@@ -117,6 +131,8 @@ def why_not_available(state: SetState, place: Place) -> str:
     copy = place.copy
     if not place.known:
         return f"{'unreachable' if place.unknown else 'not ours'}: {place.sight.why}"
+    if len(place.copies) > 1:
+        return _why_several(place)
     if copy is not None and copy.available and copy.revision == state.revision:
         return ""
     if failure := state.failures.get(place.name):
@@ -126,6 +142,13 @@ def why_not_available(state: SetState, place: Place) -> str:
     if copy.available:
         return f"still on revision {copy.revision}"
     return copy.message or f"not available ({copy.phase})"
+
+
+def _why_several(place: Place) -> str:
+    copies = [f"revision {copy.revision or 'unknown'} in slot {copy.slot}" for copy in place.copies]
+    text = f"has {' and '.join(copies)}"
+    waiting = [copy for copy in place.copies if not copy.available and copy.message]
+    return f"{text}: {waiting[0].message}" if waiting else text
 
 
 def _step(
@@ -179,7 +202,8 @@ def _finished(place: Place, revision: str) -> bool:
         return False
     if place.known:
         copy = place.copy
-        return copy is not None and copy.available and copy.revision == revision
+        alone = len(place.copies) == 1
+        return alone and copy is not None and copy.available and copy.revision == revision
     last = place.remembered
     return last is not None and last.available and last.revision == revision
 

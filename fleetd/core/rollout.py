@@ -3,6 +3,10 @@
 Kubernetes' algorithm (K 81-110), made deterministic: broken copies first, then by node name. The
 budget counts whatever is down for whatever reason; an action on a node that is down already costs
 nothing (K 92), one that stops a good copy costs one (K 93), and a missing copy is simply started.
+
+With maxSurge, a copy of the target revision is started in the other slot, and the old one goes when
+that is available or when the old one is not ready (K 57, 98-103). Where both knobs allow something,
+a node surges while it may, and is updated in place otherwise.
 """
 
 from __future__ import annotations
@@ -12,12 +16,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fleetd.core.actions import Decision, Keep, Mode, Reason, Remove, Repair, Start, Update, Wait
-from fleetd.core.budget import Account, Rules, close_slots, rules_of, unavailable
+from fleetd.core.budget import Account, Rules, close_slots, usage
 from fleetd.core.copies import Copy, DamageKind
 from fleetd.core.facts import Slot
 from fleetd.core.placement import Place
 from fleetd.core.progress import Progress, advance, current_record, joiner_revision
-from fleetd.core.records import Phase, RolloutState, SlotRecord
+from fleetd.core.records import Phase, RolloutState, SlotKind, SlotRecord
 from fleetd.core.world import SetState
 
 CRASH_LOOP = 5
@@ -41,13 +45,16 @@ class Rolled:
 
 
 def roll(
-    state: SetState, places: Sequence[Place], undecided: Iterable[Place], now: float
+    state: SetState,
+    places: Sequence[Place],
+    undecided: Iterable[Place],
+    rules: Rules,
+    now: float,
 ) -> Rolled:
     """Decide for the `undecided` among the places of one DaemonSet, both in the order of names.
 
     `now` is UTC seconds; how long a copy has been running is its host's to say.
     """
-    rules = rules_of(state.daemonset, sum(place.desired for place in places))
     record = current_record(state, now)
     closed = close_slots(
         state.slots,
@@ -57,13 +64,13 @@ def roll(
     )
     slots = _by_node(state.slots, closed)
     progress = advance(state, record, places, slots, rules, now)
-    down, pending = unavailable(places, slots, progress.record, rules)
+    used = usage(places, slots, progress.record, rules)
     broken_first = sorted(
         undecided,
-        key=lambda place: (place.name not in down, place.name not in pending, place.name),
+        key=lambda place: (place.name not in used.down, not used.waits(place.name), place.name),
     )
-    account = Account(state.key, (down, pending), rules.max_unavailable, slots, now)
-    turn = _Turn(state, progress, rules, account, now)
+    account = Account(state.key, used, rules, slots, now)
+    turn = _Turn(state, progress, rules, account, _spare(places), now)
     decisions = tuple(turn.decide(place) for place in broken_first)
     changed = {(slot.node, slot.revision): slot for slot in (*closed, *account.changed)}
     return Rolled(progress, rules, decisions, tuple(slot for _, slot in sorted(changed.items())))
@@ -73,7 +80,13 @@ class _Turn:
     """One DaemonSet's turn in a pass: spends the budget as it decides, place by place."""
 
     def __init__(
-        self, state: SetState, progress: Progress, rules: Rules, account: Account, now: float
+        self,
+        state: SetState,
+        progress: Progress,
+        rules: Rules,
+        account: Account,
+        spare: int,
+        now: float,
     ) -> None:
         self._state = state
         self._key = state.key
@@ -81,23 +94,24 @@ class _Turn:
         self._over_limit = progress.over_limit
         self._rules = rules
         self._account = account
+        self._spare = spare
         self._now = now
         self._updating = _updates(state, progress.record.state, rules) and not self._over_limit
         self._joiners = joiner_revision(progress.record, rules)
 
     def decide(self, place: Place) -> Decision:
-        """The one decision for a desired node that holds one copy at most."""
+        """The one decision for a node that should have a copy, or has one that may stay."""
+        if len(place.copies) > 1:
+            return self._pair(place)
+        if not place.desired:
+            return self._misscheduled(place)
         copy = place.copy
-        if copy is None:
-            return Start(place.name, self._key, Slot.A, self._joiners, Reason.MISSING)
-        if not copy.ledgered:
-            # Its slot is the one to start in: the units there are replaced, never doubled.
-            return Start(
-                place.name, self._key, copy.slot, self._joiners, Reason.EXTRA_COPY, copy.message
-            )
+        if copy is None or not copy.ledgered:
+            return self._start(place.name, copy)
         outdated = copy.revision != self._state.revision
         if outdated and self._updating and not _only_young(copy):
-            return self._update(place.name, copy)
+            due = self._surge if self._rules.surge else self._update
+            return due(place.name, copy)
         if copy.damage:
             return self._repair(place.name, copy)
         if not copy.available and not self._hopeless(copy):
@@ -111,10 +125,79 @@ class _Turn:
             return Wait(place.name, self._key, Reason.ROLLOUT_FAILED, copy.message)
         return Keep(place.name, self._key, Reason.NOT_AVAILABLE, copy.message)
 
+    def _start(self, node: str, stray: Copy | None) -> Decision:
+        if stray is None:
+            detail = ""
+            if self._rules.replaces:
+                if not self._account.afford(node):
+                    return self._account.wait(node)
+                self._account.take(node, self._joiners, SlotKind.UPDATE)
+                detail = f"takes the place of {', '.join(self._state.daemonset.replaces)}"
+            return Start(node, self._key, Slot.A, self._joiners, Reason.MISSING, detail)
+        # Its slot is the one to start in: the units there are replaced, never doubled.
+        return Start(node, self._key, stray.slot, self._joiners, Reason.EXTRA_COPY, stray.message)
+
+    def _surge(self, node: str, copy: Copy) -> Decision:
+        """Start the new copy beside the old one: at once where that is no good (K 99, 100)."""
+        if copy.available and not self._account.afford_surge(node):
+            return self._update(node, copy)
+        self._account.take(node, self._state.revision, SlotKind.SURGE)
+        beside = f"beside revision {copy.revision} in slot {copy.slot}"
+        return Start(
+            node,
+            self._key,
+            Slot.B if copy.slot is Slot.A else Slot.A,
+            self._state.revision,
+            Reason.SURGE,
+            beside if copy.available else f"{beside}, which is not available: {copy.message}",
+        )
+
+    def _pair(self, place: Place) -> Decision:
+        """An old copy and a new one: the old goes when it is of no use any more (K 57, 101)."""
+        target = self._state.revision
+        new, old = sorted(place.copies, key=lambda copy: copy.revision != target)
+        if new.available:
+            detail = f"slot {new.slot} with revision {target} is available"
+            return Remove(place.name, self._key, old.slot, Reason.REPLACED, detail)
+        if not old.ready and not _coming_up(old):
+            detail = f"not ready: {old.message}"
+            return Remove(place.name, self._key, old.slot, Reason.REPLACED, detail)
+        if old.damage and not self._updating:
+            # The new one may never come up: the old one is what there is.
+            return self._repair(place.name, old)
+        if new.damage:
+            return self._mend(place.name, new)
+        if self._hopeless(new):
+            return Keep(place.name, self._key, Reason.NOT_AVAILABLE, new.message)
+        until = self._now + new.ready_in_s if new.ready_in_s is not None else 0.0
+        return Wait(place.name, self._key, Reason.STARTING, new.message, until)
+
+    def _misscheduled(self, place: Place) -> Decision:
+        """A copy that may stay where none would be started: an outdated one is not made again.
+
+        It goes within maxUnavailable (K 88), with maxSurge while more copies than desired are
+        available (K 102); and at once when it is no good.
+        """
+        copy = place.copies[0]
+        why = place.eligibility.reason
+        keep = Keep(place.name, self._key, Reason.MISSCHEDULED, why)
+        if copy.revision == self._state.revision or not self._updating or _only_young(copy):
+            return keep
+        if copy.available:
+            if self._rules.surge:
+                if self._spare <= 0:
+                    return keep
+                self._spare -= 1
+            elif not self._account.afford(place.name):
+                return keep
+            else:
+                self._account.take(place.name, self._state.revision, SlotKind.UPDATE)
+        return Remove(place.name, self._key, None, Reason.MISSCHEDULED, why)
+
     def _update(self, node: str, copy: Copy) -> Decision:
         target = self._state.revision
         if self._account.afford(node):
-            self._account.take(node, target, "update")
+            self._account.take(node, target, SlotKind.UPDATE)
             detail = "" if copy.available else f"not available: {copy.message}"
             return Update(
                 node,
@@ -133,14 +216,19 @@ class _Turn:
         mode = _mode(copy)
         doubled = _repair_reason(copy) is Reason.EXTRA_COPY
         if copy.active and (doubled or mode is Mode.RESTART):
-            if not self._account.afford(node):
+            if not self._account.afford(node, mend=True):
                 return self._account.wait(node)
-            self._account.take(node, copy.revision, "repair")
+            self._account.take(node, copy.revision, SlotKind.REPAIR)
+        return self._mend(node, copy)
+
+    def _mend(self, node: str, copy: Copy) -> Decision:
+        """Repair a copy, which costs nothing (any more)."""
         detail = "; ".join(str(entry) for entry in copy.damage)
-        if doubled:
+        reason = _repair_reason(copy)
+        if reason is Reason.EXTRA_COPY:
             # What shares the slot cannot be taken out alone: the slot is cleared, then filled.
-            return Remove(node, self._key, copy.slot, Reason.EXTRA_COPY, detail)
-        return Repair(node, self._key, copy.slot, copy.revision, mode, _repair_reason(copy), detail)
+            return Remove(node, self._key, copy.slot, reason, detail)
+        return Repair(node, self._key, copy.slot, copy.revision, _mode(copy), reason, detail)
 
     def _held_back(self, node: str, copy: Copy) -> Decision:
         """A good copy of another revision, while updates do not go on."""
@@ -169,6 +257,18 @@ def _updates(state: SetState, rollout: RolloutState, rules: Rules) -> bool:
     if rules.on_delete or state.paused:
         return False
     return rollout in {RolloutState.PROGRESSING, RolloutState.COMPLETE}
+
+
+def _spare(places: Iterable[Place]) -> int:
+    """How many more copies are available than desired, those on nodes that want none included."""
+    return sum(place.available for place in places) - sum(place.desired for place in places)
+
+
+def _coming_up(copy: Copy) -> bool:
+    """Whether a copy that is not ready may be so soon, by all that is seen: after a reboot, say."""
+    if copy.damage or copy.restarts:
+        return False
+    return copy.phase is Phase.STARTING or _only_young(copy)
 
 
 def _only_young(copy: Copy) -> bool:

@@ -48,7 +48,7 @@ class Status:
 def status_of(state: SetState, places: Sequence[Place], progress: Progress, rules: Rules) -> Status:
     """Count and judge, from what this pass saw."""
     wanted = [place for place in places if place.desired]
-    available = sum(place.available for place in wanted)
+    available = sum(place.counted is not None and place.counted.available for place in wanted)
     unknown = [place for place in wanted if place.unknown]
     holders = {place.name: why for place in places if (why := _why_held_up(state, place, rules))}
     down = {
@@ -59,15 +59,15 @@ def status_of(state: SetState, places: Sequence[Place], progress: Progress, rule
     return Status(
         desired=len(wanted),
         current=sum(_is_current(place) for place in wanted),
-        ready=sum(place.copy is not None and place.copy.ready for place in wanted),
+        ready=sum(place.counted is not None and place.counted.ready for place in wanted),
         updated=sum(_revision(place) == state.revision for place in wanted),
         available=available,
         unavailable=len(wanted) - available,
         misscheduled=sum(place.eligibility.run is False and _is_current(place) for place in places),
         unknown=len(unknown),
         conditions=(
-            _progressing(progress, len(wanted)),
-            _available(len(wanted), available, len(unknown), rules),
+            _progressing(progress, len(wanted), paused=state.paused),
+            _available(len(wanted), available, {p.name: p.sight.why for p in unknown}, down, rules),
             _degraded(progress, wanted, down),
         ),
         holders=holders,
@@ -79,8 +79,8 @@ def _is_current(place: Place) -> bool:
 
 
 def _revision(place: Place) -> str:
-    if place.copy is not None:
-        return place.copy.revision
+    if place.counted is not None:
+        return place.counted.revision
     return place.remembered.revision if place.remembered and not place.known else ""
 
 
@@ -104,16 +104,21 @@ def _why_held_up(state: SetState, place: Place, rules: Rules) -> str:
     return "; ".join(str(entry) for entry in copy.damage) if copy is not None else ""
 
 
-def _progressing(progress: Progress, desired: int) -> Condition:
+def _progressing(progress: Progress, desired: int, *, paused: bool) -> Condition:
     record = progress.record
     match record.state:
         case RolloutState.COMPLETE:
             message = f"revision {record.revision} is rolled out"
+            if paused:
+                message += "; updates are paused"
             return Condition("Progressing", "False", "RolloutComplete", message)
         case RolloutState.FAILED:
             return Condition("Progressing", "False", "ProgressDeadlineExceeded", record.reason)
         case RolloutState.PAUSED:
-            return Condition("Progressing", "Unknown", "RolloutPaused", record.reason)
+            message = f"{record.finished} of {desired} nodes have revision {record.revision}"
+            if progress.unfinished:
+                message += f"; paused before {name_some(progress.unfinished)}"
+            return Condition("Progressing", "Unknown", "RolloutPaused", message)
         case RolloutState.PROGRESSING:
             if progress.stalled:
                 return Condition("Progressing", "False", "RolloutStalled", record.reason)
@@ -123,11 +128,19 @@ def _progressing(progress: Progress, desired: int) -> Condition:
             return Condition("Progressing", "True", "RollingUpdate", message)
 
 
-def _available(desired: int, available: int, unknown: int, rules: Rules) -> Condition:
+def _available(
+    desired: int,
+    available: int,
+    silent: Mapping[str, str],
+    down: Mapping[str, str],
+    rules: Rules,
+) -> Condition:
     needed = max(0, desired - rules.max_unavailable)
+    unknown = len(silent)
     message = f"{available} of {desired} available, {unknown} unknown, at least {needed} wanted"
     if available >= needed:
         return Condition("Available", "True", "MinimumAvailable", message)
+    message += f"; not available: {name_some({**silent, **down})}"
     if available + unknown >= needed:
         return Condition("Available", "Unknown", "NodesUnknown", message)
     return Condition("Available", "False", "MinimumUnavailable", message)

@@ -13,11 +13,19 @@ import re
 from collections.abc import Mapping
 
 from fleetd.core import names
-from fleetd.core.daemonset import ConfigMap, DaemonSet, Object, Secret, UpdateStrategy
+from fleetd.core.daemonset import (
+    REPLACES,
+    ConfigMap,
+    DaemonSet,
+    Object,
+    Secret,
+    SystemdSpec,
+)
 from fleetd.core.findings import Finding, Findings
 from fleetd.core.meta import LabelSelector, ObjectMeta
 from fleetd.core.paths import child
 from fleetd.core.pod import PodSpec
+from fleetd.core.surge import SHARE_PORTS, SURGE, clash
 from fleetd.core.validation_placement import check_placement
 from fleetd.core.validation_pod import check_pod
 from fleetd.core.validation_systemd import check_systemd
@@ -30,7 +38,8 @@ MAX_UNREACHABLE = "fleetd/max-unreachable"
 UNREACHABLE = "fleetd/unreachable"
 SET = "fleetd/set"
 """Names the set of an object, for `apply --prune`."""
-ANNOTATIONS = (MAX_UNREACHABLE, PROGRESS_DEADLINE, SET, UNREACHABLE)
+ANNOTATIONS = (MAX_UNREACHABLE, PROGRESS_DEADLINE, REPLACES, SET, SURGE, UNREACHABLE)
+_REPLACEABLE = (".service", ".socket", ".timer", ".path")
 _WHOLE = re.compile(r"[0-9]{1,9}\Z")
 
 
@@ -74,6 +83,8 @@ def _annotations(found: Findings, path: str, annotations: Mapping[str, str]) -> 
 def _daemonset(found: Findings, daemonset: DaemonSet) -> None:
     spec = daemonset.spec
     _own_annotations(found, daemonset.metadata.annotations)
+    if REPLACES in daemonset.metadata.annotations:
+        _replaces(found, daemonset)
     found.at_least("spec.minReadySeconds", spec.min_ready_seconds, 0)
     found.at_least("spec.revisionHistoryLimit", spec.revision_history_limit, 0)
     labels = spec.template.metadata.labels
@@ -85,7 +96,7 @@ def _daemonset(found: Findings, daemonset: DaemonSet) -> None:
             "spec.selector does not match these labels",
             "give the template the labels that the selector asks for",
         )
-    _strategy(found, spec.update_strategy)
+    _strategy(found, daemonset)
     pod = spec.template.spec
     check_placement(found, "spec.template.spec", pod)
     if isinstance(pod, PodSpec):
@@ -103,12 +114,37 @@ def _own_annotations(found: Findings, annotations: Mapping[str, str]) -> None:
             wrong = names.count_or_percent(int(value) if _WHOLE.match(value) else value)
             if wrong:
                 found.error(path, f"{value!r} {wrong}", 'write "20%" or "5"')
+        elif key == SURGE and value != SHARE_PORTS:
+            found.error(path, f"{value!r} must be {SHARE_PORTS}")
         elif key == UNREACHABLE and value not in {"count", "skip"}:
             found.error(path, f"{value!r} must be count or skip")
         elif key.startswith("fleetd/") and key not in ANNOTATIONS:
             near = difflib.get_close_matches(key, ANNOTATIONS, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(ANNOTATIONS)}"
             found.error(path, f"fleetd knows no annotation {key}", hint)
+
+
+def _replaces(found: Findings, daemonset: DaemonSet) -> None:
+    """Units that the host has of its own, to be stopped before the first copy starts."""
+    path = child("metadata.annotations", REPLACES)
+    spec = daemonset.spec.template.spec
+    borrowed = spec.systemd.existing_unit if isinstance(spec, SystemdSpec) else None
+    if not daemonset.replaces:
+        found.error(path, "names no unit", 'write "old-agent.service", or leave it out')
+    for unit in daemonset.replaces:
+        if not found.check(path, names.unit, unit):
+            continue
+        if not unit.endswith(_REPLACEABLE):
+            found.error(path, f"{unit} cannot be replaced; {', '.join(_REPLACEABLE)} can")
+        elif unit.startswith("fleetd-"):
+            found.error(path, f"{unit}: units named fleetd-... are fleetd's own")
+        elif unit == borrowed:
+            found.error(path, f"{unit} cannot be the existingUnit and be replaced, too")
+    if str(daemonset.spec.update_strategy.rolling_update.max_unavailable).rstrip("%") == "0":
+        found.error(
+            "spec.updateStrategy.rollingUpdate.maxUnavailable",
+            f"must be above 0 beside {REPLACES}: a host has no agent between the old and the new",
+        )
 
 
 def _selector(found: Findings, selector: LabelSelector) -> bool:
@@ -148,8 +184,9 @@ def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
     return True
 
 
-def _strategy(found: Findings, strategy: UpdateStrategy) -> None:
-    """Both knobs (K 153-157); surge beside in-place is a permission that is not used."""
+def _strategy(found: Findings, daemonset: DaemonSet) -> None:
+    """Both knobs (K 153-157). Both may be above 0 here, which Kubernetes refuses (K 156)."""
+    strategy = daemonset.spec.update_strategy
     if strategy.type == "OnDelete":
         return
     path = "spec.updateStrategy.rollingUpdate"
@@ -162,19 +199,18 @@ def _strategy(found: Findings, strategy: UpdateStrategy) -> None:
     if wrong:
         return
     may_stop, may_surge = names.scaled(down, 100) > 0, names.scaled(surge, 100) > 0
-    if may_stop and may_surge:
-        found.note(
-            f"{path}.maxSurge",
-            f"surge is allowed beside maxUnavailable {down}, and not used by this fleetd: "
-            "copies are updated in place",
-        )
-    elif may_surge:
-        found.error(
-            f"{path}.maxSurge",
-            f"maxSurge {surge} with maxUnavailable {down}: surge is not supported yet",
-            "set maxUnavailable to 1 or more",
-        )
-    elif not may_stop:
+    if may_surge and (between := clash(daemonset)):
+        why = f"{between.path}: {between.why}"
+        if may_stop:
+            found.note(f"{path}.maxSurge", f"copies are updated in place: {why}")
+        else:
+            hint = "set maxUnavailable to 1 or more and maxSurge to 0"
+            found.error(
+                f"{path}.maxSurge",
+                f"maxSurge {surge} needs two copies side by side on a host, but {why}",
+                f"{hint}, or {between.hint}" if between.hint else hint,
+            )
+    elif not may_stop and not may_surge:
         found.error(
             f"{path}.maxUnavailable",
             f"maxUnavailable {down} and maxSurge {surge}: both cannot be 0",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +30,8 @@ View = dict[str, Any]
 REVISION_LABEL = "controller-revision-hash"
 HOLD = "fleetd/hold"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
+
+_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*")
 
 _COUNTS = {
     "desiredNumberScheduled": "desired",
@@ -71,6 +74,8 @@ def object_view(record: ObjectRecord, *, reveal: bool = False) -> View:
         resourceVersion=str(record.resource_version),
         creationTimestamp=timestamp(record.created),
     )
+    if record.deleting:
+        view["metadata"]["deletionTimestamp"] = timestamp(record.deleting)
     if record.kind == "Secret":
         view.setdefault("type", "Opaque")
     if record.kind == "Secret" and not reveal:
@@ -95,7 +100,6 @@ def pod_view(pod: Pod) -> View:
     template: View = json.loads(pod.revision.template_json) if pod.revision else {}
     spec: View = {**template.get("spec", {}), "nodeName": instance.node}
     meta: View = template.get("metadata", {})
-    ready = instance.ready and not silent
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -105,7 +109,7 @@ def pod_view(pod: Pod) -> View:
             "uid": pod.uid,
             "labels": {**meta.get("labels", {}), REVISION_LABEL: instance.revision},
             "annotations": dict(meta.get("annotations", {})),
-            "creationTimestamp": timestamp(instance.started or instance.seen),
+            "creationTimestamp": timestamp(instance.created or instance.started or instance.seen),
             "ownerReferences": [_owner(pod.owner)],
         },
         "spec": spec,
@@ -113,23 +117,87 @@ def pod_view(pod: Pod) -> View:
             "phase": "Unknown" if silent else _phase(instance),
             "reason": "NodeUnreachable" if silent else "",
             "message": silent or instance.message,
-            "conditions": [
-                _condition(kind, holds=holds, silent=silent, message=instance.message)
-                for kind, holds in (("Ready", instance.ready), ("Available", instance.available))
-            ],
-            "containerStatuses": [
-                {
-                    "name": container.get("name", "main"),
-                    "image": container.get("image", ""),
-                    "ready": ready,
-                    "restartCount": instance.restarts,
-                    "state": _container_state(instance),
-                }
-                for container in spec.get("containers", [{"name": "main"}])
-            ],
+            "conditions": _conditions(instance, silent),
+            **_addresses(pod.node, spec),
+            **_containers(instance, spec, silent),
         }
         | ({"startTime": timestamp(instance.started)} if instance.started else {}),
     }
+
+
+def _conditions(instance: InstanceRecord, silent: str) -> list[View]:
+    """Kubernetes' conditions of a pod, and Available: ready for as long as was asked (K 78)."""
+    began = Phase(instance.phase) is Phase.RUNNING
+    held = (
+        ("PodScheduled", True),
+        ("Initialized", began),
+        ("ContainersReady", instance.ready),
+        ("Ready", instance.ready),
+        ("Available", instance.available),
+    )
+    return [
+        _condition(
+            kind,
+            holds=holds,
+            silent=silent if kind != "PodScheduled" else "",
+            message=instance.message,
+        )
+        for kind, holds in held
+    ]
+
+
+def _addresses(node: NodeRecord | None, spec: View) -> View:
+    """The address that fleetd reaches the host at; it is the pod's too in the host's network."""
+    address = json.loads(node.ssh_json).get("address", "") if node and node.ssh_json else ""
+    if not _ADDRESS.fullmatch(address):
+        return {}
+    host = {"hostIP": address, "hostIPs": [{"ip": address}]}
+    shared = spec.get("hostNetwork") or "systemd" in spec
+    return host | ({"podIP": address, "podIPs": [{"ip": address}]} if shared else {})
+
+
+def _containers(instance: InstanceRecord, spec: View, silent: str) -> View:
+    """The states of containers, as far as they were observed: a copy is observed as one.
+
+    Its restarts are counted together, and stand at the first container.
+    """
+    ready = instance.ready and not silent
+    regular = spec.get("containers", [{"name": "main"}])
+    initial = spec.get("initContainers", [])
+    began = Phase(instance.phase) is Phase.RUNNING
+    states: View = {
+        "containerStatuses": [
+            {
+                "name": container.get("name", "main"),
+                "image": container.get("image", ""),
+                "ready": ready,
+                "started": began,
+                "restartCount": 0 if index else instance.restarts,
+                "state": _container_state(instance),
+            }
+            for index, container in enumerate(regular)
+        ]
+    }
+    if initial:
+        states["initContainerStatuses"] = [
+            {
+                "name": container.get("name", ""),
+                "image": container.get("image", ""),
+                "ready": began,
+                "restartCount": 0,
+                "state": _init_state(instance, sidecar=container.get("restartPolicy") == "Always"),
+            }
+            for container in initial
+        ]
+    return states
+
+
+def _init_state(instance: InstanceRecord, *, sidecar: bool) -> View:
+    if Phase(instance.phase) is not Phase.RUNNING:
+        return {"waiting": {"reason": "PodInitializing", "message": instance.message}}
+    if sidecar:
+        return _container_state(instance)
+    return {"terminated": {"reason": "Completed", "exitCode": 0}}
 
 
 def node_view(node: Node, record: NodeRecord | None) -> View:
@@ -139,7 +207,7 @@ def node_view(node: Node, record: NodeRecord | None) -> View:
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": node.name, "labels": labels, "annotations": _annotations(node)}
+        "metadata": {"name": node.name, "labels": labels, "annotations": _annotations(node, record)}
         | ({"uid": node.uid} if node.uid else {})
         | ({"creationTimestamp": timestamp(record.joined)} if record and record.joined else {}),
         "spec": _node_spec(node),
@@ -242,9 +310,10 @@ def _container_state(instance: InstanceRecord) -> View:
             return {"terminated": {"reason": "Error", "message": instance.message}}
 
 
-def _annotations(node: Node) -> dict[str, str]:
+def _annotations(node: Node, record: NodeRecord | None) -> dict[str, str]:
+    said: dict[str, str] = json.loads(record.annotations_json) if record else {}
     left = {"fleetd/left": "true"} if node.left else {}
-    return ({HOLD: "true"} if node.held else {}) | left
+    return said | ({HOLD: "true"} if node.held else {}) | left
 
 
 def _node_spec(node: Node) -> View:

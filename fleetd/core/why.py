@@ -23,10 +23,10 @@ from fleetd.core.plan import Plan
 from fleetd.core.world import World
 
 
-def explain(node: str, ds: Key, world: World, result: Plan) -> tuple[str, ...]:
+def explain(node: str, ds: Key, world: World, result: Plan, now: float) -> tuple[str, ...]:
     """Lines about one pair; empty for a node or DaemonSet that is not in the world.
 
-    `result` is the plan of the same world.
+    `result` is the plan of the same world at the time `now`.
     """
     nodes = [one for one in world.nodes if one.name == node]
     states = [state for state in world.sets if state.key == ds]
@@ -34,8 +34,8 @@ def explain(node: str, ds: Key, world: World, result: Plan) -> tuple[str, ...]:
         return ()
     state = states[0]
     sights = {node: sight_of(world.seen.get(node), world.fleet)}
-    (place,) = survey(state, nodes, sights)
-    lines = [f"{ds} on {node}", f"  eligible: {_eligible(place)}", f"  host: {_host(place)}"]
+    (place,) = survey(state, nodes, sights, now)
+    lines = [f"{ds} on {node}", f"  eligible: {_eligible(place, now)}", f"  host: {_host(place)}"]
     lines += [f"  copy: {text}" for text in _copies(place)]
     decided = [entry for entry in result.decisions if (entry.node, entry.ds) == (node, ds)]
     lines += [f"  decision: {describe(entry)}" for entry in decided]
@@ -75,12 +75,13 @@ def _what(decision: Decision) -> str:
             return "nothing"
 
 
-def _eligible(place: Place) -> str:
+def _eligible(place: Place, now: float) -> str:
     run, stay, reason = place.eligibility.run, place.eligibility.stay, place.eligibility.reason
     if run is None:
         return f"not known yet, {reason}"
     if run:
-        return "yes"
+        until = place.eligibility.until
+        return "yes" if until is None else f"yes, for {max(0.0, until - now):.0f} s more: {reason}"
     return f"no, {reason}" + ("; a copy that is there may stay" if stay else "")
 
 
@@ -95,6 +96,7 @@ def _copies(place: Place) -> Iterator[str]:
     for copy in place.copies:
         yield _copy(copy)
         yield from (f"{entry}" for entry in copy.damage)
+        yield from (f"in the place of {unit}" for unit in copy.replaced)
         yield from (f"drop-in that is not fleetd's, left alone: {path}" for path in copy.foreign)
     last = place.remembered
     if not place.known and last is not None:

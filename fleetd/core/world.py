@@ -21,6 +21,7 @@ class SetState:
 
     `revision` is the target (see `revision_of`). `slots` are all its slots, open and released, at
     least those of the present rollout and every open one. `instances` are the copies last seen.
+    `resumed` is when somebody last said to go on (0: never), which a failed rollout heeds.
     `failures` maps a node to what its last action failed with, for reasons that people read; it
     decides nothing.
     """
@@ -31,6 +32,7 @@ class SetState:
     slots: tuple[SlotRecord, ...] = ()
     instances: tuple[InstanceRecord, ...] = ()
     paused: bool = False
+    resumed: float = 0.0
     failures: Mapping[str, str] = field(default_factory=dict)
 
     @property

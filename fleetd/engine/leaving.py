@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from fleetd.core.facts import Known, Observation, Part
 from fleetd.core.node import Node
-from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord
+from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord, TaintRecord
 from fleetd.engine.executor import Executor
 from fleetd.host.replies import Ok, Reply
 from fleetd.host.requests import Purge
@@ -51,6 +51,7 @@ def forget(name: str) -> list[Drop]:
         Drop(NodeRecord, name=name),
         Drop(InstanceRecord, node=name),
         Drop(SlotRecord, node=name),
+        Drop(TaintRecord, node=name),
     ]
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from fleetd.core.facts import HostFacts, Known, Observation, Part, Unknown
-from fleetd.core.node import Node
-from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord
+from fleetd.core.node import Node, Taint
+from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord, TaintRecord
 from fleetd.ports import Change, Drop, Put, Store
 from fleetd.workload.errors import RenderError
 from fleetd.workload.profile import engine_of
@@ -90,10 +90,35 @@ def _rename(store: Store, old: str, new: str) -> list[Change]:
     """Move all that the state knows of a node to its new name."""
     changes: list[Change] = [Drop(NodeRecord, name=old)]
     changes += [Put(replace(row, name=new, left=0.0)) for row in store.read(NodeRecord, name=old)]
-    changes += [Drop(InstanceRecord, node=old), Drop(SlotRecord, node=old)]
+    changes += [Drop(kind, node=old) for kind in (InstanceRecord, SlotRecord, TaintRecord)]
     changes += [Put(replace(row, node=new)) for row in store.read(InstanceRecord, node=old)]
     changes += [Put(replace(row, node=new)) for row in store.read(SlotRecord, node=old)]
+    changes += [Put(replace(row, node=new)) for row in store.read(TaintRecord, node=old)]
     return changes
+
+
+def time_taints(
+    nodes: Iterable[Node], store: Store, now: float
+) -> tuple[tuple[Node, ...], tuple[Change, ...]]:
+    """The nodes with the time at which each of their NoExecute taints appeared, and the changes.
+
+    A taint that was met before keeps its time for as long as it is there, whoever looks.
+    """
+    known = {(row.node, row.key, row.value): row for row in store.read(TaintRecord)}
+    timed: list[Node] = []
+    changes: list[Change] = []
+    for node in nodes:
+        since: dict[Taint, float] = {}
+        for taint in node.taints:
+            if taint.effect == "NoExecute":
+                row = known.pop((node.name, taint.key, taint.value), None)
+                if row is None:
+                    row = TaintRecord(node.name, taint.key, taint.value, now)
+                    changes.append(Put(row))
+                since[taint] = row.added
+        timed.append(replace(node, since=since) if since else node)
+    changes += [Drop(TaintRecord, node=node, key=key, value=value) for node, key, value in known]
+    return tuple(timed), tuple(changes)
 
 
 def remember(

@@ -26,7 +26,7 @@ from fleetd.core.records import NodeRecord
 from fleetd.core.world import World
 from fleetd.engine.executor import Executor, Outcome, Step, describe
 from fleetd.engine.leaving import farewell
-from fleetd.engine.nodes import identify, remember
+from fleetd.engine.nodes import identify, remember, time_taints
 from fleetd.engine.recording import record_plan, record_steps
 from fleetd.engine.visits import Visits, observation_of
 from fleetd.engine.world import Worlds
@@ -108,9 +108,9 @@ class Reconciler:
         records = self._remember()
         # Facts just learnt are labels already, so that a new host is decided on in its first pass.
         identified = identify(nodes_of(self.inventory, records.values()), self.seen, self.store)
-        if identified.changes:
-            self.store.commit(identified.changes)
-        nodes = identified.nodes
+        nodes, times = time_taints(identified.nodes, self.store, self.clock.now())
+        if identified.changes or times:
+            self.store.commit((*identified.changes, *times))
         decided = self._decide(nodes, identified.seen)
         record_plan(self.store, decided, self.scope, self.clock.now())
         self._tell(decided)

@@ -15,6 +15,7 @@ from fleetd.core.node import Node
 from fleetd.core.records import (
     InstanceRecord,
     ObjectRecord,
+    PauseRecord,
     RemovalRecord,
     RevisionRecord,
     RolloutRecord,
@@ -45,6 +46,11 @@ class Worlds:
         """The world of one pass, with the DaemonSets of `scope` only (None: all of them)."""
         instances = _grouped(self.store.read(InstanceRecord))
         removals = frozenset(Key(row.namespace, row.name) for row in self.store.read(RemovalRecord))
+        removals |= {
+            Key(row.namespace, row.name)
+            for row in self.store.read(ObjectRecord, kind="DaemonSet")
+            if row.deleting
+        }
         sets = self.sets(scope, failures, instances)
         return World(
             nodes=nodes,
@@ -62,15 +68,17 @@ class Worlds:
         failures: Mapping[Key, Mapping[str, str]],
         instances: Mapping[Key, tuple[InstanceRecord, ...]],
     ) -> tuple[SetState, ...]:
-        """The DaemonSets of the store, each with what is remembered of it."""
+        """The DaemonSets of the store that are not being deleted, with what is remembered."""
         revisions = _grouped(self.store.read(RevisionRecord))
         slots = _grouped(self.store.read(SlotRecord))
         rollouts = {Key(row.namespace, row.name): row for row in self.store.read(RolloutRecord)}
+        pauses = {Key(row.namespace, row.name): row for row in self.store.read(PauseRecord)}
         states = []
         for row in self.store.read(ObjectRecord, kind="DaemonSet"):
             key = Key(row.namespace, row.name)
-            if scope is not None and key not in scope:
+            if row.deleting or (scope is not None and key not in scope):
                 continue
+            said = pauses.get(key)
             states.append(
                 SetState(
                     daemonset=self._daemonset(key, row),
@@ -78,6 +86,8 @@ class Worlds:
                     rollout=rollouts.get(key),
                     slots=slots.get(key, ()),
                     instances=instances.get(key, ()),
+                    paused=said is not None and said.paused,
+                    resumed=said.at if said is not None and not said.paused else 0.0,
                     failures=failures.get(key, {}),
                 )
             )

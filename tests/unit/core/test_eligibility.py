@@ -211,7 +211,7 @@ def test_node_that_left() -> None:
 def test_memo_tells_apart_what_the_template_looks_at() -> None:
     gate = Gate(Placement.model_validate({"nodeSelector": {"a": ""}}), host_network=False)
     answers = [
-        gate.judge(one).run
+        gate.judge(one, 0.0).run
         for one in (
             node("n0", labels={"a": ""}),
             node("n1"),

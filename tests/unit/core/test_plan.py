@@ -289,7 +289,7 @@ def test_every_pair_has_one_decision_in_order() -> None:
         ),
         pytest.param(
             "old new",
-            {"revision": "r2", "rollout": record("r2", RolloutState.PAUSED)},
+            {"revision": "r2", "rollout": record("r2", RolloutState.PAUSED), "paused": True},
             True,
             id="paused",
         ),

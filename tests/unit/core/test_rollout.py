@@ -182,7 +182,7 @@ def test_three_bad_updates_take_down_no_more_than_one_p103() -> None:
         ),
         pytest.param(
             "old old! new",
-            {"rollout": replace(ROLLING, state=RolloutState.PAUSED)},
+            {"rollout": replace(ROLLING, state=RolloutState.PAUSED), "paused": True},
             f"wait:RolloutPaused repair/start:Drift {OK}",
             id="paused-repairs-only",
         ),
@@ -220,7 +220,8 @@ def test_who_waits_for_what(said: str, more: dict[str, Any], expected: str) -> N
     ],
 )
 def test_revision_of_a_missing_copy(rollout: RolloutRecord | None, revision: str) -> None:
-    (start,) = decide("-", updating(rollout=rollout)).decisions
+    paused = rollout is not None and rollout.state is RolloutState.PAUSED
+    (start,) = decide("-", updating(rollout=rollout, paused=paused)).decisions
     assert isinstance(start, Start)
     assert start.revision == revision
 
@@ -271,8 +272,8 @@ def test_missing_copy_under_on_delete_is_current_k67_k85() -> None:
         pytest.param(
             "new new",
             replace(ROLLING, state=RolloutState.PAUSED),
-            RolloutState.PAUSED,
-            id="paused-is-sticky",
+            RolloutState.COMPLETE,
+            id="nobody-wants-the-pause-any-more",
         ),
     ],
 )
@@ -343,13 +344,42 @@ def test_baseline_is_the_last_complete_revision() -> None:
 
 def test_pause_survives_a_new_revision() -> None:
     paused = record("r1", RolloutState.PAUSED)
-    assert decide("old", updating(rollout=paused)).rollouts[0].state is RolloutState.PAUSED
+    (now,) = decide("old", updating(rollout=paused, paused=True)).rollouts
+    assert (now.revision, now.state) == ("r2", RolloutState.PAUSED)
 
 
 def test_a_pause_asked_for_stops_updates() -> None:
     result = decide("old new", updating(paused=True))
     assert verdicts(result) == f"wait:RolloutPaused {OK}"
     assert result.rollouts[0].state is RolloutState.PAUSED
+
+
+FAILED_ROLLOUT = replace(ROLLING, state=RolloutState.FAILED, reason="no progress", finished=1)
+
+
+@pytest.mark.parametrize(
+    ("rollout", "resumed", "expected"),
+    [
+        pytest.param(FAILED_ROLLOUT, 0.0, RolloutState.FAILED, id="failed-is-sticky"),
+        pytest.param(FAILED_ROLLOUT, NOW - 200, RolloutState.FAILED, id="resumed-before-it"),
+        pytest.param(FAILED_ROLLOUT, NOW - 1, RolloutState.PROGRESSING, id="failed-is-retried"),
+        pytest.param(
+            replace(ROLLING, state=RolloutState.PAUSED), NOW, RolloutState.PROGRESSING, id="paused"
+        ),
+        pytest.param(
+            record("r2", at=NOW - 100), NOW - 1, RolloutState.COMPLETE, id="complete-stays-complete"
+        ),
+    ],
+)
+def test_resume(rollout: RolloutRecord, resumed: float, expected: RolloutState) -> None:
+    state = updating(rollout=rollout, resumed=resumed)
+    result = decide("new old", state)
+    now = result.rollouts[0] if result.rollouts else rollout
+    assert now.state is expected
+    # The same word is heeded once: when it fails again, it stays so.
+    again = replace(now, state=RolloutState.FAILED, reason="again")
+    if expected is RolloutState.PROGRESSING:
+        assert decide("new old", replace(state, rollout=again)).rollouts == ()
 
 
 def test_slot_is_taken_with_the_decision_and_once() -> None:

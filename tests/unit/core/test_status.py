@@ -141,7 +141,8 @@ def test_another_fleets_host_is_desired_but_not_unknown() -> None:
 def test_conditions(
     words: str, rollout: RolloutRecord | None, progressing: str, available: str, degraded: str
 ) -> None:
-    status = of(words, replace(STATE, rollout=rollout))
+    paused = rollout is not None and rollout.state is RolloutState.PAUSED
+    status = of(words, replace(STATE, rollout=rollout, paused=paused))
     found = [f"{condition.status} {condition.reason}" for condition in status.conditions]
     assert [condition.type for condition in status.conditions] == [
         "Progressing",

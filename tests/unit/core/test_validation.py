@@ -143,11 +143,6 @@ WRONG = [
         )
         for value in (0, "0%", -1, "10", "-1%", "+1%", "1.5%", " 5%", "101%")
     ),
-    (
-        "surge alone",
-        with_knobs(maxUnavailable=0, maxSurge=1),
-        ["spec.updateStrategy.rollingUpdate.maxSurge"],
-    ),
     ("nodeName", daemonset(nodeName="A_b"), [f"{POD}.nodeName"]),
     ("nodeSelector key", daemonset(nodeSelector={"a b": "c"}), [f"{POD}.nodeSelector[a b]"]),
     ("nodeSelector value", daemonset(nodeSelector={"a": "b/c"}), [f"{POD}.nodeSelector.a"]),
@@ -485,7 +480,7 @@ def test_host_port_must_be_the_container_port_on_the_hosts_network() -> None:
     assert errors_of(document) == [f"{BOX}.ports[0].hostPort"]
 
 
-@pytest.mark.parametrize(("down", "surge"), [(0, 1), (0, 0), ("0%", "0%"), ("0%", "5%")])
+@pytest.mark.parametrize(("down", "surge"), [(0, 0), ("0%", "0%")])
 def test_errors_about_the_knobs_name_both(down: int | str, surge: int | str) -> None:
     document = with_knobs(maxUnavailable=down, maxSurge=surge)
     (finding,) = validate(DaemonSet.model_validate(document))
@@ -493,10 +488,61 @@ def test_errors_about_the_knobs_name_both(down: int | str, surge: int | str) -> 
     assert "maxSurge" in finding.message
 
 
-def test_surge_beside_in_place_is_noted() -> None:
-    document = with_knobs(maxUnavailable=1, maxSurge="25%")
+@pytest.mark.parametrize("down", [0, 1])
+def test_surge_with_and_without_in_place(down: int) -> None:
+    document = with_knobs(maxUnavailable=down, maxSurge="25%")
     assert errors_of(document) == []
-    assert notes_of(document) == ["spec.updateStrategy.rollingUpdate.maxSurge"]
+    assert notes_of(document) == []
+
+
+SURGE = "spec.updateStrategy.rollingUpdate.maxSurge"
+PORTS = [{"containerPort": 80}]
+ON_HOST = {**daemonset(hostNetwork=True)["spec"]["template"]["spec"]}
+ON_HOST["containers"] = [{"name": "main", "image": "agent:1", "ports": PORTS}]
+CLASHES = {
+    "hostPort": with_container(ports=[{"containerPort": 80, "hostPort": 80}]),
+    "init hostPort": daemonset(
+        initContainers=[
+            {"name": "i", "image": "i:1", "ports": [{"containerPort": 8, "hostPort": 8}]}
+        ]
+    ),
+    "hostNetwork": daemonset(**ON_HOST),
+    "existing unit": with_systemd(unit=None, existingUnit="chrony.service"),
+    "fixed path": with_file(content="x"),
+    "replaces": with_meta(annotations={"fleetd/replaces": "agent.service"}),
+}
+
+
+def surging(document: dict[str, Any], down: int) -> dict[str, Any]:
+    document = copy.deepcopy(document)
+    document["spec"]["updateStrategy"] = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": down}}
+    return document
+
+
+@pytest.mark.parametrize("document", CLASHES.values(), ids=CLASHES.keys())
+def test_copies_that_would_clash_do_not_surge(document: dict[str, Any]) -> None:
+    assert SURGE in errors_of(surging(document, 0))
+    assert SURGE not in errors_of(surging(document, 1))
+    assert SURGE in notes_of(surging(document, 1))
+
+
+RELAXED = {
+    "ports of its own": with_container(ports=PORTS),
+    "shared ports": daemonset(**ON_HOST) | with_meta(annotations={"fleetd/surge": "share-ports"}),
+    "unit alone": with_systemd(),
+}
+RELAXED["shared ports"]["spec"] = daemonset(**ON_HOST)["spec"]
+
+
+@pytest.mark.parametrize("document", RELAXED.values(), ids=RELAXED.keys())
+def test_copies_that_get_along_surge(document: dict[str, Any]) -> None:
+    assert errors_of(surging(document, 0)) == []
+
+
+def test_a_host_port_cannot_be_shared() -> None:
+    document = copy.deepcopy(CLASHES["hostPort"])
+    document["metadata"]["annotations"] = {"fleetd/surge": "share-ports"}
+    assert errors_of(surging(document, 0)) == [SURGE]
 
 
 def test_knobs_are_not_looked_at_under_on_delete() -> None:

@@ -25,7 +25,7 @@ def lines(words: str, name: str, first: Node | None = None) -> str:
     if first is not None:
         nodes[0] = first
     what = world(hosts(words), STATE, nodes=tuple(nodes))
-    return "\n".join(explain(name, AGENT, what, plan(what, NOW)))
+    return "\n".join(explain(name, AGENT, what, plan(what, NOW), NOW))
 
 
 @pytest.mark.parametrize(
@@ -78,5 +78,6 @@ def test_why(words: str, name: str, first: Node | None, expected: str) -> None:
 def test_nothing_to_say_of_what_is_not_there() -> None:
     what = world(hosts("new"), STATE)
     result = plan(what, NOW)
-    assert explain("n9", AGENT, what, result) == ()
-    assert explain("n0", replace(STATE, daemonset=daemonset("other")).key, what, result) == ()
+    other = replace(STATE, daemonset=daemonset("other")).key
+    assert explain("n9", AGENT, what, result, NOW) == ()
+    assert explain("n0", other, what, result, NOW) == ()
