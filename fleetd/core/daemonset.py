@@ -155,9 +155,10 @@ class DaemonSet(Model):
     @property
     def replaces(self) -> tuple[str, ...]:
         """The units of the host in whose place the copies run, each once, in the order written."""
-        return tuple(
-            dict.fromkeys(self.metadata.annotations.get(REPLACES, "").replace(",", " ").split())
-        )
+        text = self.metadata.annotations.get(REPLACES, "").strip()
+        if text.startswith("[") and text.endswith("]"):
+            text = text[1:-1]
+        return tuple(dict.fromkeys(text.replace(",", " ").split()))
 
 
 class ConfigMap(Model):

@@ -39,6 +39,8 @@ class SimUnit:
     """What its text would stamp at the next start."""
     enabled: bool = False
     masked: bool = False
+    static: bool = False
+    """Whether its text says nothing of when it starts."""
     probed: bool = False
     drop_ins: tuple[str, ...] = ()
     need_reload: bool = False
@@ -105,7 +107,7 @@ class SimUnit:
             invocation=invocation,
             active_for_s=active_for,
             need_reload=self.need_reload,
-            file_state="masked" if self.masked else ("enabled" if self.enabled else "disabled"),
+            file_state=self.file_state,
             fragment=self.fragment,
             drop_ins=self.drop_ins,
             stamp_revision=self.stamp if stamped else "",
@@ -113,6 +115,15 @@ class SimUnit:
             probe=probe,
             probe_message="" if probe is not False else "the simulated program is not ready",
         )
+
+    @property
+    def file_state(self) -> str:
+        """What `systemctl is-enabled` would tell."""
+        if self.masked:
+            return "masked"
+        if self.enabled:
+            return "enabled"
+        return "static" if self.static else "disabled"
 
     def _phase(self, now: float) -> tuple[int, float | None]:
         """How often it restarted by itself, and since when it is active (None: it is not)."""
