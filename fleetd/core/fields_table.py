@@ -208,7 +208,7 @@ overhead                      any             ignored  nothing is scheduled by r
 resources                     any             refused   set them on the container
 resourceClaims                []any           refused
 schedulingGates               []any           refused
-serviceAccountName            string          ignored   there is no API server to have an account with
+serviceAccountName            string          emulated  told where a fieldRef asks: there is no API server to have an account with
 serviceAccount                string          ignored   there is no API server to have an account with
 automountServiceAccountToken  bool            ignored   there is no API server to have a token for
 enableServiceLinks            bool            ignored   - there are no Services

@@ -465,6 +465,7 @@ class PodSpec(Placement):
     security_context: PodSecurityContext | None = None
     image_pull_secrets: list[NameRef] = Field(default_factory=list)
     hostname: str = ""
+    service_account_name: str = ""
     host_aliases: list[HostAlias] = Field(default_factory=list)
     dns_policy: Literal["Default", "ClusterFirst", "ClusterFirstWithHostNet", "None"] = (
         "ClusterFirst"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from fleetd.core.daemonset import DaemonSet, Systemd
 from fleetd.core.paths import child
-from fleetd.core.pod import KeyRef, PodSpec, Volume
+from fleetd.core.pod import Container, KeyRef, KeyToPath, PodSpec, ProjectedObject, Volume
 
 RefKind = Literal["ConfigMap", "Secret"]
 _SPEC = "spec.template.spec"
@@ -33,29 +33,56 @@ def references(daemonset: DaemonSet) -> tuple[Reference, ...]:
 
 
 def _of_pod(spec: PodSpec) -> Iterator[Reference]:
+    for i, container in enumerate(spec.init_containers):
+        yield from _of_container(container, f"{_SPEC}.initContainers[{i}]")
     for i, container in enumerate(spec.containers):
-        for j, variable in enumerate(container.env):
-            if variable.value_from is not None:
-                path = f"{_SPEC}.containers[{i}].env[{j}].valueFrom"
-                source = variable.value_from
-                yield from _keys(source.config_map_key_ref, source.secret_key_ref, path)
+        yield from _of_container(container, f"{_SPEC}.containers[{i}]")
     for i, volume in enumerate(spec.volumes):
         yield from _of_volume(volume, f"{_SPEC}.volumes[{i}]")
 
 
+def _of_container(container: Container, path: str) -> Iterator[Reference]:
+    for i, origin in enumerate(container.env_from):
+        at = f"{path}.envFrom[{i}]"
+        if (ref := origin.config_map_ref) is not None:
+            yield Reference("ConfigMap", ref.name, None, f"{at}.configMapRef.name", ref.optional)
+        if (ref := origin.secret_ref) is not None:
+            yield Reference("Secret", ref.name, None, f"{at}.secretRef.name", ref.optional)
+    for i, variable in enumerate(container.env):
+        if (source := variable.value_from) is not None:
+            at = f"{path}.env[{i}].valueFrom"
+            yield from _keys(source.config_map_key_ref, source.secret_key_ref, at)
+
+
 def _of_volume(volume: Volume, path: str) -> Iterator[Reference]:
-    if volume.config_map is not None:
-        name, optional = volume.config_map.name, volume.config_map.optional
-        yield Reference("ConfigMap", name, None, f"{path}.configMap.name", optional)
-        for i, item in enumerate(volume.config_map.items):
-            at = f"{path}.configMap.items[{i}].key"
-            yield Reference("ConfigMap", name, item.key, at, optional)
-    if volume.secret is not None:
-        name, optional = volume.secret.secret_name, volume.secret.optional
-        yield Reference("Secret", name, None, f"{path}.secret.secretName", optional)
-        for i, item in enumerate(volume.secret.items):
-            at = f"{path}.secret.items[{i}].key"
-            yield Reference("Secret", name, item.key, at, optional)
+    if (config_map := volume.config_map) is not None:
+        at = f"{path}.configMap"
+        name, optional = config_map.name, config_map.optional
+        yield Reference("ConfigMap", name, None, f"{at}.name", optional)
+        yield from _of_items("ConfigMap", name, config_map.items, at, optional=optional)
+    if (secret := volume.secret) is not None:
+        at = f"{path}.secret"
+        name, optional = secret.secret_name, secret.optional
+        yield Reference("Secret", name, None, f"{at}.secretName", optional)
+        yield from _of_items("Secret", name, secret.items, at, optional=optional)
+    for i, source in enumerate(volume.projected.sources if volume.projected else ()):
+        at = f"{path}.projected.sources[{i}]"
+        if source.config_map is not None:
+            yield from _of_object("ConfigMap", source.config_map, f"{at}.configMap")
+        if source.secret is not None:
+            yield from _of_object("Secret", source.secret, f"{at}.secret")
+
+
+def _of_object(kind: RefKind, of: ProjectedObject, path: str) -> Iterator[Reference]:
+    yield Reference(kind, of.name, None, f"{path}.name", of.optional)
+    yield from _of_items(kind, of.name, of.items, path, optional=of.optional)
+
+
+def _of_items(
+    kind: RefKind, name: str, items: Sequence[KeyToPath], path: str, *, optional: bool
+) -> Iterator[Reference]:
+    for i, item in enumerate(items):
+        yield Reference(kind, name, item.key, f"{path}.items[{i}].key", optional)
 
 
 def _of_systemd(systemd: Systemd) -> Iterator[Reference]:

@@ -9,9 +9,9 @@ from fleetd.core import names, quantity
 from fleetd.core.findings import Findings
 from fleetd.core.paths import child
 from fleetd.core.pod import Container, ContainerPort, PodSpec, Quantity, ResourceRequirements
-from fleetd.core.validation_env import check_env
+from fleetd.core.validation_env import check_env, check_resource_refs
 from fleetd.core.validation_probes import check_port_number, check_probe
-from fleetd.core.validation_volumes import check_mounts, check_volume
+from fleetd.core.validation_volumes import check_mounts, check_volumes
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z")
 _CAPABILITY = re.compile(r"[A-Z][A-Z0-9_]*\Z")
@@ -24,12 +24,12 @@ def check_pod(found: Findings, path: str, spec: PodSpec) -> None:
     found.at_least(
         f"{path}.terminationGracePeriodSeconds", spec.termination_grace_period_seconds, 0
     )
-    volumes: set[object] = set()
-    for i, volume in enumerate(spec.volumes):
-        here = f"{path}.volumes[{i}]"
-        found.check(f"{here}.name", names.dns_label, volume.name)
-        found.unique(f"{here}.name", volume.name, volumes, "the volume")
-        check_volume(found, here, volume)
+    if spec.service_account_name:
+        message = "only told where a fieldRef asks: there is no API server to have an account with"
+        found.note(f"{path}.serviceAccountName", message)
+    volumes: set[object] = {volume.name for volume in spec.volumes}
+    check_volumes(found, path, spec)
+    check_resource_refs(found, path, spec)
     if not spec.containers:
         found.error(f"{path}.containers", "must have at least one container")
     seen: set[object] = set()
@@ -41,7 +41,7 @@ def check_pod(found: Findings, path: str, spec: PodSpec) -> None:
         found.check(f"{here}.name", names.dns_label, container.name)
         found.unique(f"{here}.name", container.name, seen, "the container")
         _container(found, here, container, host_network=spec.host_network)
-        check_mounts(found, here, container.volume_mounts, volumes)
+        check_mounts(found, here, container, volumes)
 
 
 def _container(found: Findings, path: str, container: Container, *, host_network: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fleetd.core.bundle import Inline, SecretBytes
-from fleetd.core.pod import KeyRef
+from fleetd.core.pod import EnvFromSource, KeyRef
 from fleetd.workload.errors import RenderError
 
 
@@ -48,3 +48,38 @@ class Content:
             return None
         data = self.config_map_key(config_map, f"{path}.configMapKeyRef")
         return None if data is None else Inline.of(data)
+
+    def config_map(self, name: str, path: str, *, optional: bool) -> Mapping[str, Inline]:
+        """All of a ConfigMap, by key and in order; nothing where it may be absent and is.
+
+        Raises:
+            RenderError: it is absent and must not be.
+        """
+        found = self.config_maps.get(name)
+        if found is None and not optional:
+            raise RenderError(path, f"there is no ConfigMap {name}")
+        return {key: Inline.of(data) for key, data in sorted((found or {}).items())}
+
+    def secret(
+        self, namespace: str, name: str, path: str, *, optional: bool
+    ) -> Mapping[str, SecretBytes]:
+        """As `config_map`: what stands for a Secret."""
+        found = self.secrets.get(name)
+        if found is None and not optional:
+            raise RenderError(path, f"there is no Secret {name}")
+        return {
+            key: SecretBytes(namespace, name, key, digest)
+            for key, digest in sorted((found or {}).items())
+        }
+
+    def whole(
+        self, namespace: str, source: EnvFromSource, path: str
+    ) -> Mapping[str, Inline | SecretBytes]:
+        """The object that all variables come from."""
+        if (ref := source.config_map_ref) is not None:
+            path = f"{path}.configMapRef.name"
+            return dict(self.config_map(ref.name, path, optional=ref.optional))
+        if (ref := source.secret_ref) is not None:
+            path = f"{path}.secretRef.name"
+            return dict(self.secret(namespace, ref.name, path, optional=ref.optional))
+        return {}

@@ -10,13 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fleetd.core import names
 from fleetd.core.bundle import SecretBytes
 from fleetd.core.daemonset import SystemdEnvVar
 from fleetd.core.expansion import expand
-from fleetd.core.pod import Container, EnvVar, KeyRef, PodSpec
+from fleetd.core.fieldrefs import HOST_FIELDS
+from fleetd.core.pod import Container, EnvFromSource, KeyRef, PodSpec
 from fleetd.workload.content import Content
+from fleetd.workload.downward import field_text
 from fleetd.workload.errors import RenderError
 from fleetd.workload.parts import Copy
+from fleetd.workload.quoting import sh_word
+from fleetd.workload.resources import resource_text
 from fleetd.workload.text import Text
 from fleetd.workload.values import FIELDS
 
@@ -50,70 +55,131 @@ class Environment:
 def container_env(copy: Copy, spec: PodSpec, container: Container, path: str) -> Environment:
     """The environment of a container of the pod; `path` is the container's field path.
 
-    Raises:
-        RenderError: see `resolve`.
-    """
-    del spec
-    return resolve(container.env, copy.ds.namespace, copy.content, f"{path}.env")
-
-
-def resolve(
-    env: Sequence[EnvVar | SystemdEnvVar], namespace: str, content: Content, path: str
-) -> Environment:
-    """The environment that `env` describes; a value sees the variables before it only.
+    What `envFrom` brings comes first, in order; then `env`, each value of which sees the variables
+    before it. A later variable wins over an earlier one of the same name.
 
     Raises:
         RenderError: a reference that nothing answers, or a value that no process can be given.
     """
-    variables: dict[str, Text] = {}
-    secrets: dict[str, SecretBytes] = {}
+    made = _Made(copy.ds.namespace, copy.content)
+    for at, source in enumerate(container.env_from):
+        made.all_of(source, f"{at}", f"{path}.envFrom[{at}]")
+    for at, var in enumerate(container.env):
+        where = f"{path}.env[{at}]"
+        made.set(var.name, _value(made, copy, spec, container, at, where))
+    return Environment(made.variables, made.secrets, tuple(made.lines))
+
+
+def resolve(
+    env: Sequence[SystemdEnvVar], namespace: str, content: Content, path: str
+) -> Environment:
+    """The environment of a systemd workload; a value sees the variables before it only.
+
+    Raises:
+        RenderError: a reference that nothing answers, or a value that no process can be given.
+    """
+    made = _Made(namespace, content)
     for at, var in enumerate(env):
         where = f"{path}[{at}]"
-        field_path, config_map, secret, where_from = _source(var, where)
-        text: Text | None
-        if secret is not None:
-            found = content.secret_key(namespace, secret, f"{where_from}.secretKeyRef")
-            text = None
-            if found is not None:
-                holder = f"fleetd_secret_{at}"
-                secrets[holder] = found
-                text = Text.variable(holder, secret=True)
-        elif config_map is not None:
-            text = _config_map_text(content, config_map, f"{where_from}.configMapKeyRef")
-        elif field_path:
-            if field_path not in FIELDS:
-                raise RenderError(where_from, f"no value for {field_path!r}; known: {_known()}")
-            text = Text.variable(FIELDS[field_path])
+        if var.secret_key_ref is not None or var.config_map_key_ref is not None:
+            text = made.key(var.config_map_key_ref, var.secret_key_ref, f"{at}", where)
+        elif var.field_path:
+            if var.field_path not in HOST_FIELDS:
+                known = ", ".join(sorted(HOST_FIELDS))
+                raise RenderError(where, f"no value for {var.field_path!r}; known: {known}")
+            text = Text.variable(FIELDS[var.field_path])
         else:
-            text = _expand(var.value, variables, f"{where}.value")
+            text = _expand(var.value, made.variables, f"{where}.value")
+        made.set(var.name, text)
+    return Environment(made.variables, made.secrets)
+
+
+@dataclass(slots=True)
+class _Made:
+    """An environment in the making."""
+
+    namespace: str
+    content: Content
+    variables: dict[str, Text] = field(default_factory=dict)
+    secrets: dict[str, SecretBytes] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+    def set(self, name: str, text: Text | None) -> None:
+        """Give a variable its value, in the place of an earlier one."""
         if text is not None:
-            variables.pop(var.name, None)
-            variables[var.name] = text
-    return Environment(variables, secrets)
+            self.variables.pop(name, None)
+            self.variables[name] = text
+
+    def key(
+        self, config_map: KeyRef | None, secret: KeyRef | None, place: str, path: str
+    ) -> Text | None:
+        """The value of one key; `place` tells its shell variable from all others."""
+        if secret is not None:
+            found = self.content.secret_key(self.namespace, secret, f"{path}.secretKeyRef")
+            return None if found is None else self._secret(found, place)
+        if config_map is None:
+            return None
+        path = f"{path}.configMapKeyRef"
+        data = self.content.config_map_key(config_map, path)
+        if data is None:
+            return None
+        try:
+            return _checked(Text(data.decode()), data.decode(), path)
+        except UnicodeDecodeError:
+            raise RenderError(
+                path,
+                f"key {config_map.key} of ConfigMap {config_map.name} is not text; "
+                "mount it as a file",
+            ) from None
+
+    def all_of(self, source: EnvFromSource, place: str, path: str) -> None:
+        """Every key of an object as a variable; binary data of a ConfigMap is left out."""
+        skipped: list[str] = []
+        for key, found in self.content.whole(self.namespace, source, path).items():
+            name = f"{source.prefix}{key}"
+            if names.env_name(name):
+                skipped.append(key)
+            elif isinstance(found, SecretBytes):
+                self.set(name, self._secret(found, f"from_{place}_{len(self.secrets)}"))
+            elif (text := _text(found.data())) is not None:
+                self.set(name, _checked(Text(text), text, f"{path}: {key}"))
+        if skipped:
+            ref = source.config_map_ref or source.secret_ref
+            told = f"envFrom: skipped, being no names of variables: {', '.join(skipped)}"
+            of = f" (of {ref.name})" if ref else ""
+            self.lines.append(f"printf '%s\\n' {sh_word(told + of)} >&2")
+
+    def _secret(self, found: SecretBytes, place: str) -> Text:
+        holder = f"fleetd_secret_{place}"
+        self.secrets[holder] = found
+        return Text.variable(holder, secret=True)
 
 
-def _source(
-    var: EnvVar | SystemdEnvVar, path: str
-) -> tuple[str, KeyRef | None, KeyRef | None, str]:
-    if isinstance(var, SystemdEnvVar):
-        return var.field_path, var.config_map_key_ref, var.secret_key_ref, path
+def _value(
+    made: _Made, copy: Copy, spec: PodSpec, container: Container, at: int, path: str
+) -> Text | None:
+    """The value of variable number `at`; None where it comes from nothing and may."""
+    var = container.env[at]
     source = var.value_from
     if source is None:
-        return "", None, None, path
-    field_path = source.field_ref.field_path if source.field_ref else ""
-    return field_path, source.config_map_key_ref, source.secret_key_ref, f"{path}.valueFrom"
+        return _expand(var.value, made.variables, f"{path}.value")
+    path = f"{path}.valueFrom"
+    if source.field_ref is not None:
+        text = field_text(copy, spec, source.field_ref.field_path, f"{path}.fieldRef.fieldPath")
+    elif source.resource_field_ref is not None:
+        ref, holder = source.resource_field_ref, f"fleetd_resource_{at}"
+        text, lines = resource_text(spec, container, ref, holder, f"{path}.resourceFieldRef")
+        made.lines += lines
+    else:
+        return made.key(source.config_map_key_ref, source.secret_key_ref, f"{at}", path)
+    return text
 
 
-def _config_map_text(content: Content, ref: KeyRef, path: str) -> Text | None:
-    data = content.config_map_key(ref, path)
-    if data is None:
-        return None
+def _text(data: bytes) -> str | None:
     try:
-        return _checked(Text(data.decode()), data.decode(), path)
+        return data.decode()
     except UnicodeDecodeError:
-        raise RenderError(
-            path, f"key {ref.key} of ConfigMap {ref.name} is not text; mount it as a file"
-        ) from None
+        return None
 
 
 def _expand(text: str, variables: Mapping[str, Text], path: str) -> Text:
@@ -135,10 +201,6 @@ def _checked(result: Text, written: str, path: str) -> Text:
     if len(result.marked.encode()) > _LONGEST:
         raise RenderError(path, f"is longer than {_LONGEST} bytes; mount it as a file")
     return result
-
-
-def _known() -> str:
-    return ", ".join(sorted(FIELDS))
 
 
 def secret_files(directory: str, secrets: Iterable[SecretBytes]) -> Mapping[SecretBytes, str]:

@@ -19,11 +19,17 @@ from fleetd.workload.names import copy_dir
 FIELDS: Mapping[str, str] = {
     "spec.nodeName": "FLEETD_NODE_NAME",
     "status.hostIP": "FLEETD_HOST_IP",
+    "status.hostIPs": "FLEETD_HOST_IP",
+    "status.podIP": "FLEETD_POD_IP",
+    "status.podIPs": "FLEETD_POD_IP",
     "metadata.name": "FLEETD_POD_NAME",
     "metadata.namespace": "FLEETD_NAMESPACE",
     "metadata.uid": "FLEETD_POD_UID",
 }
-"""The fields that a fieldRef may ask for, and the value that answers."""
+"""The fields that a fieldRef may ask for, and the value that answers.
+
+All stand in the host's file but FLEETD_POD_IP, which a launcher that needs it finds out.
+"""
 
 _SAFE = re.compile(r"[A-Za-z0-9._:/@+-]*\Z")
 

@@ -190,6 +190,45 @@ def test_a_volume_uses_the_keys_that_it_shows(
     assert json.loads(desk.current().content_json) == {"ConfigMap/conf": content}
 
 
+WHOLE = {"x": "MQ==", "y": "MQ=="}
+PROJECTED = "\n      volumes:\n      - name: v\n        projected: {sources: [%s]}"
+REACHED = {
+    "envFrom": (daemonset(more=["envFrom:", "- configMapRef: {name: conf}"]), WHOLE),
+    "envFrom-optional": (
+        daemonset(more=["envFrom:", "- configMapRef: {name: conf, optional: true}"]),
+        WHOLE,
+    ),
+    "projected": (daemonset() + PROJECTED % "{configMap: {name: conf}}", WHOLE),
+    "projected-items": (
+        daemonset() + PROJECTED % "{configMap: {name: conf, items: [{key: y, path: p}]}}",
+        {"y": "MQ=="},
+    ),
+    "init": (
+        daemonset()
+        + "\n      initContainers:\n      - {name: i, image: 'a:1', "
+        + "envFrom: [{configMapRef: {name: conf}}]}",
+        WHOLE,
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "content"), REACHED.values(), ids=REACHED)
+def test_all_that_reaches_a_config_map_is_held_to_it(
+    desk: Desk, text: str, content: dict[str, str]
+) -> None:
+    if "optional" not in text:
+        with pytest.raises(InvalidInput, match="there is no ConfigMap default/conf"):
+            desk.apply(text)
+    else:
+        desk.apply(text)
+        assert json.loads(desk.current().content_json) == {}
+    desk.apply(config(x="1", y="1"), text)
+    assert json.loads(desk.current().content_json) == {"ConfigMap/conf": content}
+    before = desk.current().revision
+    desk.apply(config(x="1", y="2"))
+    assert desk.current().revision != before
+
+
 def test_a_secret_is_in_a_revision_by_digest_only(desk: Desk) -> None:
     desk.apply(secret(key="hunter2"), daemonset(more=env_from("Secret", "pass", "key")))
     (digest,) = json.loads(desk.current().content_json)["Secret/pass"].values()

@@ -221,7 +221,7 @@ WRONG = [
     (
         "fieldPath",
         with_container(
-            env=[{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
+            env=[{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.phase"}}}]
         ),
         [f"{BOX}.env[0].valueFrom.fieldRef.fieldPath"],
     ),
@@ -308,7 +308,7 @@ WRONG = [
     (
         "volume of two sources",
         daemonset(volumes=[{"name": "v", "emptyDir": {}, "hostPath": {"path": "/a"}}]),
-        [f"{POD}.volumes[0]"],
+        [f"{POD}.volumes[0].emptyDir"],
     ),
     (
         "items",

@@ -134,7 +134,8 @@ def test_ignored_fields_are_noted_once_each_and_dropped() -> None:
         "schedulerName",
     }
     pod = documents.objects[0].raw["spec"]["template"]["spec"]
-    assert pod.keys() == {"tolerations", "containers", "restartPolicy", "dnsPolicy"}
+    kept = {"tolerations", "containers", "restartPolicy", "dnsPolicy", "serviceAccountName"}
+    assert pod.keys() == kept
     assert "terminationMessagePolicy" not in pod["containers"][0]
 
 

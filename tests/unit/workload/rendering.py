@@ -36,7 +36,7 @@ class Rendered:
         return self.text(ending).splitlines()
 
 
-def daemonset(spec: Spec, api_version: str = "apps/v1") -> DaemonSet:
+def daemonset(spec: Spec, api_version: str = "apps/v1", metadata: Spec | None = None) -> DaemonSet:
     return DaemonSet.model_validate(
         {
             "apiVersion": api_version,
@@ -44,7 +44,7 @@ def daemonset(spec: Spec, api_version: str = "apps/v1") -> DaemonSet:
             "metadata": {"name": "agent.v2", "namespace": "mon"},
             "spec": {
                 "selector": {"matchLabels": {"app": "agent"}},
-                "template": {"metadata": {"labels": {"app": "agent"}}, "spec": spec},
+                "template": {"metadata": metadata or {"labels": {"app": "agent"}}, "spec": spec},
             },
         }
     )
