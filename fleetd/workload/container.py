@@ -1,23 +1,35 @@
 """What podman and docker have in common: one container of a copy, and the flags that both know.
 
 Semantics are those of a kubelet: `command` is the entrypoint, `args` are its arguments, an image's
-own health check does not run, and the default capabilities are containerd's. Amounts come out in
-the units that the kubelet computes them in.
+own health check does not run, and the default capabilities are containerd's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
-from fleetd.core import quantity
+from fleetd.core.facts import Runtime
 from fleetd.core.pod import Container, PodSpec
 from fleetd.workload.environment import Environment, Text, container_env
 from fleetd.workload.errors import RenderError
+from fleetd.workload.lifecycle import Hooks, hooks
+from fleetd.workload.limits import Limits, limits_of
 from fleetd.workload.names import container_name, unit_name
+from fleetd.workload.network import network_words
 from fleetd.workload.parts import Copy
 from fleetd.workload.quoting import exec_word, sh_word
+from fleetd.workload.security import Security
 from fleetd.workload.volumes import Mount, mounts
+
+
+class Kind(Enum):
+    """How long a container runs: as long as its pod, or to its end before the others start."""
+
+    MAIN = "Container"
+    INIT = "Init container"
+    SIDECAR = "Sidecar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,15 @@ class Launch:
     path: str
     env: Environment
     mounts: tuple[Mount, ...]
+    limits: Limits
+    security: Security
+    hooks: Hooks
+    kind: Kind = Kind.MAIN
+
+    @property
+    def engine(self) -> Runtime:
+        """What runs it: podman or docker."""
+        return self.copy.profile.runtime
 
     @property
     def name(self) -> str:
@@ -38,7 +59,7 @@ class Launch:
 
     @property
     def unit(self) -> str:
-        """Its MAIN unit."""
+        """Its unit."""
         return unit_name(self.copy.ds, self.container.name, self.copy.slot)
 
     @property
@@ -59,47 +80,71 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What an engine asks of a unit: lines for `[Unit]` and `[Service]`, and the words of `run`.
+    """What an engine asks of a unit.
 
-    Each of `words` is one word of a shell, quoted already.
+    Lines for `[Unit]` and `[Service]`; the words of the command that runs the container, each one
+    word of a shell, quoted already; `lines` of a shell that run before it and may leave further
+    words in `$@`; and a command to go on with once it has ended well, if there is one.
     """
 
     unit: Sequence[str]
     service: Sequence[str]
     words: Sequence[str]
+    lines: Sequence[str] = ()
+    then: str = ""
 
 
-def launch(copy: Copy, spec: PodSpec, at: int) -> Launch:
-    """Container number `at` of the pod.
+def launch(copy: Copy, spec: PodSpec, container: Container, kind: Kind, path: str) -> Launch:
+    """A container of the pod, by its field path.
 
     Raises:
-        RenderError: see `container_env` and `mounts`.
+        RenderError: see `container_env`, `mounts`, `hooks` and `limits_of`.
     """
-    container = spec.containers[at]
-    path = f"spec.template.spec.containers[{at}]"
     env = container_env(copy, spec, container, path)
-    return Launch(copy, spec, container, path, env, mounts(copy, spec, container, path))
+    annotations = copy.daemonset.spec.template.metadata.annotations
+    return Launch(
+        copy,
+        spec,
+        container,
+        path,
+        env,
+        mounts(copy, spec, container, path),
+        limits_of(spec, container, path),
+        Security(spec, container, annotations),
+        hooks(copy, spec, container, unit_name(copy.ds, container.name, copy.slot)),
+        kind,
+    )
+
+
+def name_words(copy: Copy, name: str) -> list[str]:
+    """Whose the container is."""
+    labels = {"ds": str(copy.ds), "slot": copy.slot.value, "revision": copy.revision}
+    words = [f"--name={name}", "--pull=never", "--no-healthcheck"]
+    words.append('--label=fleetd.fleet="${FLEETD_FLEET}"')
+    return words + [sh_word(f"--label=fleetd.{key}={value}") for key, value in labels.items()]
 
 
 def common_words(this: Launch) -> list[str]:
     """The flags that podman and docker share."""
-    copy, spec = this.copy, this.spec
-    labels = {"ds": str(copy.ds), "slot": copy.slot.value, "revision": copy.revision}
-    words = [f"--name={this.name}", "--pull=never", "--no-healthcheck"]
-    words.append('--label=fleetd.fleet="${FLEETD_FLEET}"')
-    words += [sh_word(f"--label=fleetd.{key}={value}") for key, value in labels.items()]
-    if spec.host_network:
-        words.append("--network=host")
-    else:
-        words.append('--hostname="$(printf %.63s "${FLEETD_POD_NAME}")"')
-        words += [sh_word(f"--publish={port}") for port in _published(this.container)]
-    if spec.host_pid:
-        words.append("--pid=host")
-    words += _security(this)
+    container, profile = this.container, this.copy.profile
+    words = name_words(this.copy, this.name)
+    words += network_words(this.copy, this.spec, container)
+    words += this.security.words(this.engine)
+    if profile.selinux and this.mounts and not (this.security.privileged or this.security.labels):
+        # Paths of the host keep their labels: what is mounted is open to this container alone.
+        words.append("--security-opt=label=disable")
     words += [_mount(mount).sh() for mount in this.mounts]
     for name, value in this.env.variables.items():
         shown = f"--env={name}" if value.secret else f"--env={name}={value.marked}"
         words.append(Text(shown).sh())
+    if container.working_dir:
+        words.append(sh_word(f"--workdir={container.working_dir}"))
+    if container.tty:
+        words.append("--tty")
+    if container.stdin:
+        words.append("--interactive")
+    if container.lifecycle and container.lifecycle.stop_signal:
+        words.append(sh_word(f"--stop-signal={container.lifecycle.stop_signal}"))
     return words
 
 
@@ -116,73 +161,17 @@ def image_words(this: Launch) -> list[str]:
     return [*words, sh_word(this.image), *(word.sh() for word in [*command[1:], *args])]
 
 
-def cpu_limit_milli(this: Launch) -> int | None:
-    """`limits.cpu` in thousandths of a processor."""
-    return _amount(this, "limits", "cpu", milli=True)
-
-
-def cpu_request_milli(this: Launch) -> int | None:
-    """`requests.cpu` in thousandths; where only a limit is set, the limit, as Kubernetes has it."""
-    asked = _amount(this, "requests", "cpu", milli=True)
-    return cpu_limit_milli(this) if asked is None else asked
-
-
-def memory_limit(this: Launch) -> int | None:
-    """`limits.memory` in bytes."""
-    return _amount(this, "limits", "memory", milli=False)
-
-
-def _amount(this: Launch, kind: str, name: str, *, milli: bool) -> int | None:
-    resources = this.container.resources
-    value = (resources.limits if kind == "limits" else resources.requests).get(name)
-    if value is None:
-        return None
-    try:
-        amount = quantity.milli(value) if milli else quantity.whole(value)
-    except ValueError as error:
-        raise RenderError(f"{this.path}.resources.{kind}.{name}", f"{value!r} {error}") from error
-    return amount or None  # zero means: no limit
-
-
-def _published(container: Container) -> Iterable[str]:
-    for port in container.ports:
-        if port.host_port:
-            address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
-            on = f"{address}:{port.host_port}" if address else f"{port.host_port}"
-            yield f"{on}:{port.container_port}/{port.protocol.lower()}"
-
-
-def _security(this: Launch) -> list[str]:
-    context = this.container.security_context
-    words: list[str] = []
-    if context and context.privileged:
-        words.append("--privileged")
-    elif this.copy.profile.selinux and this.mounts:
-        # Paths of the host keep their labels: what is mounted is open to this container alone.
-        words.append("--security-opt=label=disable")
-    return words
-
-
 def quietly(command: str) -> str:
     """An Exec line for a command that has nothing to say when it fails as expected."""
     return f"/bin/sh -c {exec_word(f'{command} >/dev/null 2>&1')}"
 
 
-def capability_words(this: Launch, defaults: Iterable[str]) -> list[str]:
-    """What the document asks for, and `defaults`: what containerd gives and this engine not."""
-    context = this.container.security_context
-    if context and context.privileged:
+def oom_lines(score: int | None) -> list[str]:
+    """A flag for the kernel's score, where this host lets one be set."""
+    if score is None:
         return []
-    asked = context.capabilities if context and context.capabilities else None
-    add = list(asked.add) if asked else []
-    drop = list(asked.drop) if asked else []
-    if "ALL" not in drop and "ALL" not in add:
-        add += [name for name in defaults if name not in drop and name not in add]
-    drop = [name for name in drop if name not in add]
-    return [
-        *(sh_word(f"--cap-drop={name}") for name in drop),
-        *(sh_word(f"--cap-add={name}") for name in add),
-    ]
+    flag = f'set -- "$@" --oom-score-adj={score}'
+    return [f"if (echo {score} >/proc/self/oom_score_adj) 2>/dev/null; then {flag}; fi"]
 
 
 def _mount(mount: Mount) -> Text:

@@ -8,18 +8,21 @@ keeps no second log. A restart of dockerd restarts the workload, also with live-
 from __future__ import annotations
 
 from fleetd.workload.container import (
+    Kind,
     Launch,
     Service,
-    capability_words,
     common_words,
-    cpu_limit_milli,
-    cpu_request_milli,
     image_words,
-    memory_limit,
+    oom_lines,
     quietly,
 )
+from fleetd.workload.limits import Limits
+from fleetd.workload.parts import Copy
+from fleetd.workload.podman import shares
+from fleetd.workload.quoting import exec_word
 
 _DOCKER = "/usr/bin/env docker"
+UNIT = ("Wants=docker.service", "After=network-online.target docker.service")
 
 
 def docker_service(this: Launch) -> Service:
@@ -28,39 +31,75 @@ def docker_service(this: Launch) -> Service:
     Raises:
         RenderError: see `image_words`.
     """
+    lines = oom_lines(this.limits.oom_score)
+    # With a terminal or an open stdin the attached client would want a terminal itself.
+    apart = this.container.stdin
     words = [
-        "docker run",
+        "docker create" if apart else "docker run",
         *common_words(this),
         "--rm",
         "--log-driver=none",
         f"--stop-timeout={this.grace_s}",
-        *_limits(this),
-        *capability_words(this, ()),
+        *_limits(this.limits, this.copy),
+        *this.security.capability_words(()),
+        *(['"$@"'] if lines else []),
         *image_words(this),
+        *([">/dev/null"] if apart else []),  # the container's id
     ]
-    unit = ["Wants=docker.service", "After=network-online.target docker.service"]
-    return Service(unit, _service(this), words)
+    service = [_type(this), before(this.name)]
+    if this.kind is Kind.INIT:
+        service = ["Type=oneshot", "RemainAfterExit=yes", before(this.name)]
+    else:
+        stop = this.hooks.stop or f"{_DOCKER} stop -t {this.grace_s} {this.name}"
+        service.append(f"ExecStop=-{stop}")
+    if this.kind is Kind.SIDECAR:
+        service.append(running(this.name))
+    then = f"docker start --attach {this.name}" if apart else ""
+    return Service(UNIT, [*service, after(this.name)], words, lines, then)
 
 
-def _service(this: Launch) -> list[str]:
-    remove = quietly(f"docker rm -f {this.name}")  # which complains where there is none
-    return [
-        f"Type={'exec' if this.copy.profile.systemd >= 240 else 'simple'}",
-        f"ExecStartPre=-{remove}",
-        f"ExecStop=-{_DOCKER} stop -t {this.grace_s} {this.name}",
-        f"ExecStopPost=-{remove}",
-    ]
+def kind_of_service(copy: Copy) -> str:
+    """The type of a unit that holds the client."""
+    return f"Type={'exec' if copy.profile.systemd >= 240 else 'simple'}"
 
 
-def _limits(this: Launch) -> list[str]:
-    words: list[str] = []
-    if this.copy.profile.cgroup == 2:
-        # With cgroup 2 docker's driver is systemd, which takes a slice; elsewhere it may take none.
-        words.append("--cgroup-parent=fleetd.slice")
-    if memory := memory_limit(this):
-        words.append(f"--memory={memory}")
-    if limit := cpu_limit_milli(this):
-        words.append(f"--cpus={limit / 1000:.3f}")
-    if request := cpu_request_milli(this):
-        words.append(f"--cpu-shares={min(max(request * 1024 // 1000, 2), 262_144)}")
+def before(name: str) -> str:
+    """What an earlier run may have left is removed."""
+    return f"ExecStartPre=-{_remove(name)}"
+
+
+def after(name: str) -> str:
+    """Whatever way the unit went, its container goes."""
+    return f"ExecStopPost=-{_remove(name)}"
+
+
+def running(name: str) -> str:
+    """The unit has started only when its container has, for what comes after it (P 52)."""
+    seen = f'[ "$(docker inspect -f {{{{.State.Running}}}} {name} 2>/dev/null)" = true ]'
+    script = f"until {seen}; do kill -0 $MAINPID || exit 1; sleep 0.2; done"
+    return f"ExecStartPost=/bin/sh -c {exec_word(script)}"
+
+
+def _remove(name: str) -> str:
+    return quietly(f"docker rm -f {name}")  # which complains where there is none
+
+
+def _type(this: Launch) -> str:
+    return kind_of_service(this.copy)
+
+
+def group_words(copy: Copy) -> list[str]:
+    """Where the container's cgroup is."""
+    # With cgroup 2 docker's driver is systemd, which takes a slice; elsewhere it may take none.
+    return ["--cgroup-parent=fleetd.slice"] if copy.profile.cgroup == 2 else []
+
+
+def _limits(limits: Limits, copy: Copy) -> list[str]:
+    words = group_words(copy)
+    if limits.memory:
+        words.append(f"--memory={limits.memory}")
+    if limits.cpu_milli:
+        words.append(f"--cpus={limits.cpu_milli / 1000:.3f}")
+    if limits.share_milli:
+        words.append(f"--cpu-shares={shares(limits.share_milli)}")
     return words

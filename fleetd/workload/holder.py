@@ -34,10 +34,11 @@ def holder_unit(ds: Key, slot: Slot) -> str:
 
 def _asks_for_its_address(spec: PodSpec) -> bool:
     """Only a holder has an address before the container starts that wants to be told it."""
-    return any(_wants_address(container) for container in (*spec.init_containers, *spec.containers))
+    return any(asks_for_address(each) for each in (*spec.init_containers, *spec.containers))
 
 
-def _wants_address(container: Container) -> bool:
+def asks_for_address(container: Container) -> bool:
+    """Whether a variable of the container is the pod's address."""
     return any(
         variable.value_from is not None
         and variable.value_from.field_ref is not None

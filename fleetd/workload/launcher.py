@@ -10,14 +10,17 @@ no list of processes. What would make the shell or the engine itself obey a secr
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from fleetd.core.bundle import BundleFile, BundleUnit, SecretBytes
 from fleetd.core.facts import Role
-from fleetd.workload.container import Launch, Service
+from fleetd.workload.container import Kind, Launch, Service
 from fleetd.workload.environment import secret_files
 from fleetd.workload.errors import RenderError
+from fleetd.workload.init import init_lines, init_restart
 from fleetd.workload.names import target_name
+from fleetd.workload.network import network_lines
+from fleetd.workload.order import Order
 from fleetd.workload.parts import Parts, text_file, unit_file
 from fleetd.workload.quoting import exec_word, sh_word, text
 from fleetd.workload.stamp import stamp_line
@@ -46,7 +49,10 @@ _OBEYED = re.compile(
 """Variables that the shell, the loader, Go or an engine read for themselves."""
 
 
-def container_parts(this: Launch, service: Service) -> Parts:
+_RESTART = ("Restart=always", "RestartSec=5", "TimeoutStartSec=120")
+
+
+def container_parts(this: Launch, service: Service, order: Order) -> Parts:
     """The launcher, the secrets of its environment, and the unit.
 
     Raises:
@@ -55,26 +61,34 @@ def container_parts(this: Launch, service: Service) -> Parts:
     paths = secret_files(this.copy.dir, this.env.secrets.values())
     directories = {f"{this.copy.dir}/secrets": 0o700} if paths else {}
     directories |= {path.rpartition("/")[0]: 0o700 for path in paths.values()}
+    role = Role.INIT if this.kind is Kind.INIT else Role.MAIN
     return Parts(
         files=(
             *(BundleFile(path, 0o600, found) for found, path in paths.items()),
-            text_file(this.script, _launcher(this, service.words, paths), 0o600),
-            unit_file(this.unit, _unit(this, service)),
+            text_file(this.script, _launcher(this, service, paths), 0o600),
+            *this.hooks.files,
+            unit_file(this.unit, _unit(this, service, order)),
         ),
-        units=(BundleUnit(this.unit, Role.MAIN),),
+        units=(BundleUnit(this.unit, role),),
         directories=tuple(sorted(directories.items())),
+        checks=this.security.checks(),
         images=(this.image,),
         containers=(this.name,),
     )
 
 
-def _launcher(this: Launch, words: Sequence[str], paths: Mapping[SecretBytes, str]) -> str:
-    lines = [
-        f"# Runs container {this.container.name} of DaemonSet {this.copy.ds}; made by fleetd.",
+def _launcher(this: Launch, service: Service, paths: Mapping[SecretBytes, str]) -> str:
+    name = f"{this.kind.value.lower()} {this.container.name}"
+    head = [
+        f"# Runs {name} of DaemonSet {this.copy.ds}; made by fleetd.",
         "set -eu",
         f". {values_path(this.copy.ds, this.copy.slot)}",
+    ]
+    lines = [
+        *network_lines(this.copy, this.spec, this.container),
         *this.env.lines,
         *prepare_lines(this.copy, this.spec, this.container, this.mounts, this.env),
+        *this.security.lines(this.engine, this.image),
     ]
     for holder, found in this.env.secrets.items():
         # The dot keeps the newlines at the end, which `$( )` would cut.
@@ -84,8 +98,12 @@ def _launcher(this: Launch, words: Sequence[str], paths: Mapping[SecretBytes, st
         if value.secret:
             _check_secret_name(this, name)
             lines += [f"{name}={value.sh()}", f"export {name}"]
-    lines.append("exec " + " \\\n  ".join(words))
-    return "\n".join(lines) + "\n"
+    lines += service.lines
+    command = " \\\n  ".join(service.words)
+    lines += [command, f"exec {service.then}"] if service.then else [f"exec {command}"]
+    if this.kind is Kind.INIT:
+        lines = init_lines(this, lines)
+    return "\n".join([*head, *lines]) + "\n"
 
 
 def _check_secret_name(this: Launch, name: str) -> None:
@@ -97,16 +115,19 @@ def _check_secret_name(this: Launch, name: str) -> None:
         )
 
 
-def _unit(this: Launch, service: Service) -> str:
+def _unit(this: Launch, service: Service, order: Order) -> str:
     copy = this.copy
+    init = this.kind is Kind.INIT
+    name = f"{this.kind.value} {this.container.name}"
     lines = [
         "[Unit]",
-        f"Description={text(f'Container {this.container.name} of DaemonSet {copy.ds} (fleetd)')}",
+        f"Description={text(f'{name} of DaemonSet {copy.ds} (fleetd)')}",
         *copy.head(),
         f"X-Fleetd-Revision={copy.revision}",
         f"PartOf={target_name(copy.ds)}",
         f"Wants={target_name(copy.ds)}",
         "Wants=network-online.target",
+        *order.lines,
         *service.unit,
         "StartLimitIntervalSec=0",
         "",
@@ -116,13 +137,12 @@ def _unit(this: Launch, service: Service) -> str:
         f"ExecStart=/bin/sh {exec_word(this.script)}",
         "SyslogIdentifier=%N",
         "KillMode=mixed",
-        "Restart=always",
-        "RestartSec=5",
-        "TimeoutStartSec=120",
+        *(init_restart(copy.profile.systemd) if init else _RESTART),
         f"TimeoutStopSec={this.grace_s + 30}",
-        "SuccessExitStatus=143 137",
+        *([] if init else ["SuccessExitStatus=143 137"]),
+        *this.hooks.start_post,
         "",
         "[Install]",
-        "WantedBy=multi-user.target",
+        f"WantedBy={order.wanted_by}",
     ]
     return "\n".join(lines) + "\n"

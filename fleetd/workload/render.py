@@ -12,20 +12,15 @@ from collections.abc import Mapping
 from fleetd.core.bundle import Bundle, BundleUnit
 from fleetd.core.daemonset import DaemonSet, Systemd, SystemdSpec
 from fleetd.core.facts import HostProfile, Role, Runtime, Slot
-from fleetd.core.pod import PodSpec
-from fleetd.workload.container import launch
 from fleetd.workload.content import Content
-from fleetd.workload.docker import docker_service
 from fleetd.workload.errors import RenderError
-from fleetd.workload.launcher import container_parts
 from fleetd.workload.names import MAIN, target_name
 from fleetd.workload.parts import Copy, Parts, unit_file
-from fleetd.workload.podman import podman_service
-from fleetd.workload.probes import container_probe, unit_probe
+from fleetd.workload.pod import pod_parts
+from fleetd.workload.probes import unit_probe
 from fleetd.workload.quoting import text
 from fleetd.workload.stamp import revision_file
 from fleetd.workload.systemd import main_unit, render_systemd, stop_seconds
-from fleetd.workload.volumes import volume_parts
 
 __all__ = ["Content", "RenderError", "render"]
 
@@ -53,7 +48,7 @@ def render(
         slot=slot.value,
         revision=revision,
         runtime=profile.runtime,
-        files=(revision_file(ds.key, slot, revision), *parts.files),
+        files=(revision_file(ds.key, slot, revision), *dict.fromkeys(parts.files)),
         units=parts.units,
         directories=((copy.dir, 0o700), *dict.fromkeys(parts.directories)),
         checks=tuple(dict.fromkeys(parts.checks)),
@@ -71,7 +66,7 @@ def _workload(copy: Copy) -> tuple[Parts, int]:
         return _systemd(copy, spec.systemd), stop_seconds(spec.systemd)
     if copy.profile.runtime is Runtime.SYSTEMD:
         raise RenderError("spec.template.spec.containers", "needs a host with podman or docker")
-    return _containers(copy, spec), spec.termination_grace_period_seconds + 30
+    return _target(copy) + pod_parts(copy, spec), spec.termination_grace_period_seconds + 30
 
 
 def _systemd(copy: Copy, systemd: Systemd) -> Parts:
@@ -80,22 +75,6 @@ def _systemd(copy: Copy, systemd: Systemd) -> Parts:
         parts = _target(copy) + parts
     if probe := systemd.readiness_probe:
         parts += unit_probe(copy, MAIN, main_unit(copy, systemd), probe)
-    return parts
-
-
-def _containers(copy: Copy, spec: PodSpec) -> Parts:
-    if len(spec.containers) > 1 and not spec.host_network:
-        raise RenderError(
-            "spec.template.spec.containers",
-            "several containers that share a network of their own are not supported yet; "
-            "use hostNetwork: true, or one DaemonSet for each",
-        )
-    parts = _target(copy) + volume_parts(copy, spec)
-    engine = podman_service if copy.profile.runtime is Runtime.PODMAN else docker_service
-    for at, container in enumerate(spec.containers):
-        this = launch(copy, spec, at)
-        parts += container_parts(this, engine(this))
-        parts += container_probe(copy, spec, container, this.unit)
     return parts
 
 

@@ -388,18 +388,6 @@ def test_a_pin_is_what_runs_and_is_pulled() -> None:
     assert flags(bundle)[-1] == "busybox@sha256:aa"
 
 
-def test_containers_share_the_network_of_the_host_or_are_refused() -> None:
-    containers = [{"name": name, "image": "busybox:1"} for name in ("one", "two")]
-    with pytest.raises(RenderError, match="hostNetwork"):
-        rendered({"containers": containers})
-    bundle = rendered({"containers": containers, "hostNetwork": True}).bundle
-    assert [u.name for u in bundle.units if u.role == "main"] == [
-        "fleetd-mon.agent_v2.one.a.service",
-        "fleetd-mon.agent_v2.two.a.service",
-    ]
-    assert bundle.images == ("busybox:1",)
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -418,7 +406,7 @@ def test_containers_share_the_network_of_the_host_or_are_refused() -> None:
             id="binary-value",
         ),
         pytest.param(
-            {"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]},
+            {"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.phase"}}}]},
             "no value for",
             id="field",
         ),
