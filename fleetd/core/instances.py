@@ -71,9 +71,9 @@ def _record(node: str, copy: Copy, before: InstanceRecord | None, now: float) ->
         restarts=copy.restarts,
         message=copy.message,
         started=started,
-        seen=now,
+        seen=now if before is None else before.seen,
         created=created or (min(started, now) if started else now),
     )
-    if before is not None and replace(record, seen=before.seen) == before:
-        return before
-    return record
+    if before is None or record == before:
+        return before or record
+    return replace(record, seen=now)

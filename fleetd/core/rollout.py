@@ -70,7 +70,8 @@ def roll(
         key=lambda place: (place.name not in used.down, not used.waits(place.name), place.name),
     )
     account = Account(state.key, used, rules, slots, now)
-    turn = _Turn(state, progress, rules, account, _spare(places), now)
+    spare = _spare(places) if rules.surge else 0
+    turn = _Turn(state, progress, rules, account, spare, now)
     decisions = tuple(turn.decide(place) for place in broken_first)
     changed = {(slot.node, slot.revision): slot for slot in (*closed, *account.changed)}
     return Rolled(progress, rules, decisions, tuple(slot for _, slot in sorted(changed.items())))

@@ -48,7 +48,8 @@ class Status:
 def status_of(state: SetState, places: Sequence[Place], progress: Progress, rules: Rules) -> Status:
     """Count and judge, from what this pass saw."""
     wanted = [place for place in places if place.desired]
-    available = sum(place.counted is not None and place.counted.available for place in wanted)
+    copies = [copy for place in wanted if (copy := place.counted) is not None]
+    available = sum(copy.available for copy in copies)
     unknown = [place for place in wanted if place.unknown]
     holders = {place.name: why for place in places if (why := _why_held_up(state, place, rules))}
     down = {
@@ -59,7 +60,7 @@ def status_of(state: SetState, places: Sequence[Place], progress: Progress, rule
     return Status(
         desired=len(wanted),
         current=sum(_is_current(place) for place in wanted),
-        ready=sum(place.counted is not None and place.counted.ready for place in wanted),
+        ready=sum(copy.ready for copy in copies),
         updated=sum(_revision(place) == state.revision for place in wanted),
         available=available,
         unavailable=len(wanted) - available,
@@ -79,8 +80,8 @@ def _is_current(place: Place) -> bool:
 
 
 def _revision(place: Place) -> str:
-    if place.counted is not None:
-        return place.counted.revision
+    if (copy := place.counted) is not None:
+        return copy.revision
     return place.remembered.revision if place.remembered and not place.known else ""
 
 

@@ -177,7 +177,8 @@ def hosts(words: str) -> dict[str, Known[Observation] | Unknown]:
     """`old old! new~ - ?` as what nodes n0, n1, ... said.
 
     `old` runs r1, `new` runs r2; `!` failed, `*` in a crash loop, `~` too young to be available,
-    `#` good but its unit file was edited, `%` good but disabled; `-` no copy; `?` silent.
+    `#` good but its unit file was edited, `%` good but disabled, `.` on its way out; `-` no copy;
+    `?` silent; `old+new` a copy in each slot.
     """
     return {f"n{index}": _host(word) for index, word in enumerate(words.split())}
 
@@ -187,24 +188,24 @@ def _host(word: str) -> Known[Observation] | Unknown:
         return SILENT
     if word == "-":
         return seen()
-    name = word.rstrip("!*~#%")
+    boxes = [_box(each, where) for each, where in zip(word.split("+"), Slot, strict=False)]
+    changed = [edited(box.path) for box, text in boxes if text.endswith("#")]
+    return seen(*(box for box, _ in boxes), files=tuple(changed))
+
+
+def _box(word: str, where: Slot) -> tuple[Box, str]:
+    name = word.rstrip("!*~#%.")
     revision = {"old": "r1", "new": "r2", "newer": "r3"}[name]
-    match word.removeprefix(name):
-        case "":
-            return seen(Box(revision))
-        case "!":
-            return seen(replace(FAILED, revision=revision))
-        case "*":
-            return seen(replace(CRASHING, revision=revision))
-        case "~":
-            return seen(Box(revision, age=3.0))
-        case "%":
-            return seen(Box(revision, file_state="disabled"))
-        case "#":
-            box = Box(revision)
-            return seen(box, files=(edited(box.path),))
-        case mark:
-            raise AssertionError(mark)
+    plain = {
+        "": Box(),
+        "#": Box(),
+        "!": FAILED,
+        "*": CRASHING,
+        "~": Box(age=3.0),
+        "%": Box(file_state="disabled"),
+        ".": Box(active="deactivating", sub="stop-sigterm"),
+    }[word.removeprefix(name)]
+    return replace(plain, revision=revision, slot=where), word
 
 
 def edited(path: str) -> FileDeviation:
