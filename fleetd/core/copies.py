@@ -119,7 +119,7 @@ def min_ready_s(daemonset: DaemonSet) -> float:
     if isinstance(spec, SystemdSpec):
         probed = spec.systemd.readiness_probe is not None
     else:
-        probed = any(container.readiness_probe for container in spec.containers)
+        probed = any(each.readiness_probe for each in (*spec.init_containers, *spec.containers))
     return 0.0 if probed else SETTLE_S
 
 
@@ -184,6 +184,11 @@ def parse_unit_name(unit: str) -> tuple[Key, Slot] | None:
     return Key(parts[0].removeprefix("fleetd-"), parts[1].replace("_", ".")), Slot(parts[3])
 
 
+def _container_of(unit: str) -> str:
+    """The container whose unit it is; the unit's own name where that was cut."""
+    return unit.split(".")[2] if parse_unit_name(unit) else unit
+
+
 def _strays(
     ledger: tuple[LedgerCopy, ...],
     units: tuple[UnitState, ...],
@@ -224,8 +229,12 @@ def _judge_copy(
     min_ready: float,
     replaces: Collection[str],
 ) -> Copy:
-    mains = _units(view, entry, _LIVING)
-    triggered = _units(view, entry, (Role.TRIGGERED,))
+    units = _Units(
+        living=_units(view, entry, _LIVING),
+        triggered=_units(view, entry, (Role.TRIGGERED,)),
+        inits=_units(view, entry, (Role.INIT,)),
+    )
+    mains, triggered = units.living, units.triggered
     active = any(_is_up(unit) for unit in (*mains, *triggered))
     restarts = sum(unit.restarts for unit in mains)
     damage = [
@@ -246,7 +255,7 @@ def _judge_copy(
     ready = started and not gone and all(probe is True for probe, _ in probes)
     active_for = min((unit.active_for_s or 0.0 for unit in mains), default=0.0)
     rest = max(min_ready, SETTLE_S if restarts else 0.0) - active_for
-    phase = _phase(mains, triggered)
+    phase = _phase(units)
     return Copy(
         ds=entry.ds,
         slot=entry.slot,
@@ -262,13 +271,28 @@ def _judge_copy(
         restarts=restarts,
         damage=tuple(damage),
         foreign=tuple(_foreign(view, entry)),
-        message=_message(mains, triggered, probes, damage, ready=ready, rest=rest),
+        message=_message(units, probes, damage, ready=ready, rest=rest),
         replaced=tuple(f"{name} (was {was})" for name, was in entry.replaced.items()),
     )
 
 
 _LIVING = (Role.MAIN, Role.BORROWED, Role.TRIGGER)
 """The roles of units that run for as long as the copy lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """The units of one copy, by what they are for."""
+
+    living: list[UnitState]
+    triggered: list[UnitState]
+    inits: list[UnitState]
+
+    @property
+    def awaited(self) -> list[UnitState]:
+        """The init containers, as long as others wait for them."""
+        return [] if all(_is_up(unit) for unit in self.living) else self.inits
+
 
 _CONTAINER_GONE = frozenset({DamageKind.CONTAINER_MISSING, DamageKind.CONTAINER_FOREIGN})
 
@@ -316,13 +340,13 @@ def _running_revision(entry: LedgerCopy, mains: list[UnitState]) -> str:
     return stamps.pop() if len(stamps) == 1 else ""
 
 
-def _phase(mains: list[UnitState], triggered: list[UnitState]) -> Phase:
-    states = {unit.active for unit in mains}
-    if "failed" in states or any(unit.active == "failed" for unit in triggered):
+def _phase(units: _Units) -> Phase:
+    states = {unit.active for unit in (*units.living, *units.awaited)}
+    if "failed" in states or any(unit.active == "failed" for unit in units.triggered):
         return Phase.FAILED
-    if states and all(_is_up(unit) for unit in mains):
+    if states and all(_is_up(unit) for unit in units.living):
         return Phase.RUNNING
-    if states & {"activating", "deactivating"} or any(unit.job for unit in mains):
+    if states & {"activating", "deactivating"} or any(unit.job for unit in units.living):
         return Phase.STARTING
     return Phase.STOPPED
 
@@ -354,13 +378,28 @@ def _unit_damage(view: HostView, entry: LedgerCopy, *, active: bool) -> Iterator
             yield Damage(DamageKind.DISABLED, name, Mode.RELOAD)
         if unit.need_reload:
             yield Damage(DamageKind.NEEDS_RELOAD, name, Mode.RELOAD)
-        yield from _state_damage(unit, role, entry.revision, active=active)
+        if not _is_idle(view, entry, unit, role, active=active):
+            yield from _state_damage(unit, role, entry.revision)
 
 
-def _state_damage(unit: UnitState, role: Role, revision: str, *, active: bool) -> Iterator[Damage]:
+def _is_idle(
+    view: HostView, entry: LedgerCopy, unit: UnitState, role: Role, *, active: bool
+) -> bool:
+    """Whether it is in order that the unit does not run.
+
+    A target only groups. A probe is bound to its own unit. An init container has done its work when
+    the others are up.
+    """
+    if role is Role.PROBE:
+        probed = unit.id.replace(".probe.", ".")
+        return not (_is_up(view.units[probed]) if probed in view.units else active)
+    if role is Role.INIT:
+        return all(_is_up(main) for main in _units(view, entry, (Role.MAIN,)))
+    return role is Role.TARGET
+
+
+def _state_damage(unit: UnitState, role: Role, revision: str) -> Iterator[Damage]:
     """What its state alone is to be mended for."""
-    if role is Role.TARGET or (role is Role.PROBE and not active):
-        return  # a target only groups; a probe is bound to its main unit and runs after it
     if unit.active == "failed" and role is not Role.TRIGGERED:
         yield Damage(DamageKind.FAILED, unit.id, Mode.START)
     elif unit.active == "inactive" and not unit.job and role is not Role.TRIGGERED:
@@ -403,6 +442,8 @@ def _container_damage(view: HostView, entry: LedgerCopy) -> Iterator[Damage]:
     for name in entry.containers:
         unit = view.units.get(f"{name}.service")
         up = unit is not None and _is_up(unit)
+        if up and entry.units.get(f"{name}.service") is Role.INIT:
+            continue  # it has ended
         container = view.containers.get(name)
         if container is not None and not container.ours:
             yield Damage(DamageKind.CONTAINER_FOREIGN, name, Mode.RESTART if up else Mode.START)
@@ -424,8 +465,7 @@ def _foreign(view: HostView, entry: LedgerCopy) -> Iterator[str]:
 
 
 def _message(
-    living: list[UnitState],
-    triggered: list[UnitState],
+    units: _Units,
     probes: list[tuple[bool | None, str]],
     damage: list[Damage],
     *,
@@ -433,11 +473,16 @@ def _message(
     rest: float,
 ) -> str:
     """The one sentence that tells best why a copy is not available, or what is wrong with it."""
-    for unit in (*living, *triggered):
+    living = units.living
+    for unit in (*living, *units.triggered, *units.awaited):
         if unit.active == "failed" or unit.sub == "auto-restart":
             state = "failed" if unit.active == "failed" else "died and is restarted by systemd"
             cause = f"{unit.result}, exit status {unit.exec_status}, {unit.restarts} restarts"
             return f"{unit.id} {state} ({cause})"
+    for unit in units.awaited:
+        if unit.active == "activating":
+            goes = f"fails: {unit.probe_message}" if unit.probe is False else "runs"
+            return f"init container {_container_of(unit.id)} {goes}"
     if damage:
         return "; ".join(str(entry) for entry in damage)
     for result, text in probes:

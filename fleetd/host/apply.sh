@@ -39,6 +39,7 @@ receive() {
   fi
   CHECKS='' USERS='' DIRS='' IMAGES='' CONTAINERS='' REPLACES=''
   UNITS='' STARTED='' MAINS='' TARGETS='' LENDERS='' TRIGGERS='' TRIGGERED=''
+  PATIENCE_S=100
   FILES='' SECRETS='' VALUES='' COUNT=0
   exec 3<"$STAGE/body"
   while IFS=$TAB read -r kind a b c d e f g h <&3; do
@@ -79,6 +80,11 @@ receive_unit() {
     trigger) TRIGGERS="$TRIGGERS$a$NL" ;;
     triggered) TRIGGERED="$TRIGGERED$a$NL" ;;
     main) MAINS="$MAINS$a$NL" ;;
+    init)
+      # A restart of the copy runs it again; it may take its time, and nobody waits for it here.
+      MAINS="$MAINS$a$NL"
+      PATIENCE_S=10
+      ;;
     target) TARGETS="$TARGETS$a$NL" ;;
     borrowed) LENDERS="$LENDERS$a$NL" ;;
   esac

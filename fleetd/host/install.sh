@@ -276,7 +276,7 @@ stamp_again() {
 # wait_for_jobs: until the queue has none of ours, since nobody may reload while a start job runs (P 56).
 wait_for_jobs() {
   uptime_s
-  END=$((UPTIME + 100))
+  END=$((UPTIME + PATIENCE_S))
   for pause in 0.05 0.1 0.2 0.3; do
     has_jobs || return 0
     sleep "$pause"

@@ -41,6 +41,8 @@ class SimUnit:
     masked: bool = False
     static: bool = False
     """Whether its text says nothing of when it starts."""
+    oneshot: bool = False
+    """It has run to its end as soon as it is started, and stays active."""
     probed: bool = False
     drop_ins: tuple[str, ...] = ()
     need_reload: bool = False
@@ -96,11 +98,12 @@ class SimUnit:
         probe = None
         if self.probed and active_for is not None:
             probe = active_for >= self.behaviour.ready_after_s
+        up = "exited" if self.oneshot else "running"
         return UnitState(
             id=self.name,
             load="masked" if self.masked else ("loaded" if known else "not-found"),
             active=_word(alive, looping, failed, ("active", "activating", "failed", "inactive")),
-            sub=_word(alive, looping, failed, ("running", "auto-restart", "failed", "dead")),
+            sub=_word(alive, looping, failed, (up, "auto-restart", "failed", "dead")),
             result="exit-code" if looping else self.result,
             exec_status=1 if looping or failed else 0,
             restarts=self._restarts + cycle,

@@ -309,3 +309,111 @@ def test_message(box: Box, text: str) -> None:
 
 def test_good_copy_has_nothing_to_say() -> None:
     assert one(GOOD).message == ""
+
+
+def pod(first: UnitState, main: UnitState, *, holder: bool = True) -> Copy:
+    """A copy with a holder that is up, an init container and a container."""
+    held = UnitState(
+        _unit("_holder"), "loaded", "active", "running", invocation="i1", active_for_s=60.0
+    )
+    units = [replace(held, stamp_revision="r1", stamp_invocation="i1")] if holder else []
+    what = observation(GOOD)
+    assert isinstance(what.ledger, Known)
+    roles = {held.id: Role.MAIN} if holder else {}
+    entry = replace(
+        what.ledger.value[0],
+        units={**roles, first.id: Role.INIT, main.id: Role.MAIN},
+        containers=tuple(_unit(name).removesuffix(".service") for name in ("first", "main")),
+    )
+    (copy,) = copies(
+        replace(what, ledger=Known((entry,)), units=Known((*units, first, main)), engine=None)
+    )
+    return copy
+
+
+def _unit(name: str) -> str:
+    return f"fleetd-default.agent.{name}.a.service"
+
+
+FIRST = UnitState(_unit("first"), "loaded", "active", "exited", invocation="i1", active_for_s=90.0)
+WORKS = UnitState(
+    _unit("main"),
+    "loaded",
+    "active",
+    "running",
+    invocation="i1",
+    active_for_s=60.0,
+    stamp_revision="r1",
+    stamp_invocation="i1",
+)
+WAITS = UnitState(_unit("main"), "loaded", "inactive", "dead", job=True)
+RUNS = UnitState(_unit("first"), "loaded", "activating", "start", invocation="i1")
+
+
+@pytest.mark.parametrize(
+    ("first", "main", "phase", "ready", "message"),
+    [
+        pytest.param(FIRST, WORKS, Phase.RUNNING, True, "", id="done"),
+        pytest.param(
+            RUNS, WAITS, Phase.STARTING, False, "init container first runs", id="init-runs"
+        ),
+        pytest.param(
+            replace(RUNS, probe=False, probe_message="exit status 3, tried 2 times"),
+            WAITS,
+            Phase.STARTING,
+            False,
+            "init container first fails: exit status 3, tried 2 times",
+            id="init-fails",
+        ),
+        pytest.param(
+            replace(FIRST, active="inactive", sub="dead"),
+            WORKS,
+            Phase.RUNNING,
+            True,
+            "",
+            id="init-is-over-and-the-others-are-up",
+        ),
+        pytest.param(
+            replace(FIRST, active="failed", sub="failed", result="signal"),
+            replace(WAITS, job=False),
+            Phase.FAILED,
+            False,
+            f"{_unit('first')} failed (signal, exit status 0, 0 restarts)",
+            id="init-gave-up",
+        ),
+    ],
+)
+def test_init_containers(
+    first: UnitState, main: UnitState, phase: Phase, ready: bool, message: str
+) -> None:
+    copy = pod(first, main)
+    assert (copy.phase, copy.ready, copy.message) == (phase, ready, message)
+
+
+def test_a_pod_that_waits_for_its_init_container_is_not_damaged() -> None:
+    assert pod(RUNS, WAITS).damage == ()
+    assert pod(FIRST, WORKS).damage == ()
+    stopped = pod(replace(FIRST, active="inactive", sub="dead"), replace(WAITS, job=False))
+    assert {entry.subject for entry in stopped.damage} == {_unit("first"), _unit("main")}
+
+
+def test_a_container_that_ended_well_is_not_missing() -> None:
+    what = observation(GOOD)
+    assert isinstance(what.ledger, Known)
+    name = FIRST.id.removesuffix(".service")
+    entry = replace(what.ledger.value[0], units={FIRST.id: Role.INIT}, containers=(name,))
+    seen = replace(what, ledger=Known((entry,)), units=Known((FIRST,)), engine=Known(()))
+    (copy,) = copies(seen)
+    assert copy.damage == ()
+
+
+def test_a_probe_waits_for_its_own_container_alone() -> None:
+    what = observation(replace(GOOD, probed=True))
+    assert isinstance(what.ledger, Known)
+    dead = UnitState(_unit("log"), "loaded", "activating", "auto-restart")
+    probe = UnitState(_unit("log").replace(".service", ".probe.service"), "loaded")
+    roles = {dead.id: Role.MAIN, probe.id: Role.PROBE, WORKS.id: Role.MAIN}
+    entry = replace(what.ledger.value[0], units=roles)
+    seen = replace(what, ledger=Known((entry,)), units=Known((dead, probe, WORKS)))
+    (copy,) = copies(seen)
+    assert copy.damage == ()
