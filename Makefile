@@ -3,6 +3,8 @@ PYTHON ?= python3
 JOBS ?= 2
 BIN := .venv/bin
 CODE := $(wildcard fleetd tests bench)
+# A module's hosts are its own, so modules run side by side; most of their time is waiting.
+HOST_TESTS = $(BIN)/pytest tests/e2e -n $(JOBS) --dist loadfile
 # Set by CI, or by hand as HOSTS=1: the tests then make real hosts too, and fail where they cannot.
 WITH_HOSTS := $(filter-out 0 false,$(HOSTS) $(CI))
 
@@ -56,14 +58,14 @@ check: format-check lint types imports shellcheck ## all of the static checks
 test: .venv/.stamp ## the tests; HOSTS=1 (as root) or CI=true adds tests/e2e on real hosts
 	$(BIN)/pytest -n $(JOBS)
 ifneq ($(WITH_HOSTS),)
-	$(BIN)/pytest tests/e2e
+	$(HOST_TESTS)
 else
 	@echo '*** NOT RUN: tests/e2e, the tests on real hosts. To run them too, as root: HOSTS=1 make test'
 endif
 
 .PHONY: e2e
 e2e: .venv/.stamp ## only the tests on real hosts (as root)
-	$(BIN)/pytest tests/e2e
+	$(HOST_TESTS)
 
 .PHONY: demo
 demo: .venv/.stamp ## a fleet of simulated hosts, on this machine, in a minute
