@@ -10,6 +10,8 @@ set -u
 patience=0
 # A user agent that programs know: some answer it where they would turn others away.
 agent=kube-probe/1.31
+# A hook that asks over HTTP takes any status for an answer.
+any_status=
 
 have() {
   command -v "$1" >/dev/null 2>&1
@@ -98,7 +100,7 @@ ask_exec() {
 # reap: an engine leaves a command running in the container when its client is killed.
 reap() {
   # shellcheck disable=SC2013  # these words have no blanks
-  for environ in $(grep -slF "FLEETD_ASKER=$asker" /proc/[0-9]*/environ); do
+  for environ in $(grep -slzxF "FLEETD_ASKER=$asker" /proc/[0-9]*/environ); do
     pid=${environ#/proc/}
     kill -KILL "${pid%/environ}" 2>/dev/null
   done
@@ -225,8 +227,8 @@ http_bash() {
 
 answered() {
   printf 'HTTP status %s' "$1"
-  case $1 in
-    2?? | 3??) return 0 ;;
+  case $any_status$1 in
+    yes* | 2?? | 3??) return 0 ;;
     *) return 1 ;;
   esac
 }
@@ -244,27 +246,29 @@ ask_grpc() {
   seen=$(printf "$2" | bounded curl -q -s -S -g --noproxy '*' --http2-prior-knowledge -A "$agent" \
     --max-time "$patience" -H 'Content-Type: application/grpc' -H 'TE: trailers' --data-binary @- \
     -D "$scratch" "http://$authority:$1/grpc.health.v1.Health/Check" | od -An -v -tx1 | tr -d ' \n')
-  case $seen in
-    00000000020801) return 0 ;;
-    0000000000) printf 'gRPC health is UNKNOWN' ;;
-    00000000020802) printf 'gRPC health is NOT_SERVING' ;;
-    00000000020803) printf 'gRPC health is SERVICE_UNKNOWN' ;;
-    *) grpc_failure ;;
+  grpc_trailers
+  case $grpc_status:$seen in
+    0:00000000020801) return 0 ;;
+    0:0000000000) printf 'gRPC health is UNKNOWN' ;;
+    0:00000000020802) printf 'gRPC health is NOT_SERVING' ;;
+    0:00000000020803) printf 'gRPC health is SERVICE_UNKNOWN' ;;
+    :*) printf 'no answer of a gRPC server' ;;
+    *) printf 'gRPC status %s %s' "$grpc_status" "$grpc_message" ;;
+  esac
+  case $(curl -q -V) in
+    *HTTP2*) ;;
+    *) printf ': the curl of this host cannot speak HTTP/2, which gRPC needs' ;;
   esac
   return 1
 }
 
-# grpc_failure: what the headers tell of a call that had no answer.
-grpc_failure() {
-  case $(curl -q -V) in
-    *HTTP2*) ;;
-    *) printf 'the curl of this host cannot speak HTTP/2, which gRPC needs'; return ;;
-  esac
+# grpc_trailers: how the call ended, as the server has it.
+grpc_trailers() {
+  grpc_status='' grpc_message=''
   while IFS=': ' read -r name value; do
     case $name in
-      [Gg][Rr][Pp][Cc]-[Ss]tatus) printf 'gRPC status %s ' "$value" ;;
-      [Gg][Rr][Pp][Cc]-[Mm]essage) printf '%s ' "$value" ;;
-      HTTP/*) [ "${value#200}" != "$value" ] || printf 'HTTP status %s ' "$value" ;;
+      [Gg]rpc-[Ss]tatus) grpc_status=${value%"$(printf '\r')"} ;;
+      [Gg]rpc-[Mm]essage) grpc_message=${value%"$(printf '\r')"} ;;
     esac
   done <"$scratch"
 }

@@ -1,6 +1,7 @@
 # Runs the postStart hook right after the container's start. The unit is up, and its copy ready, only
 # after it; when it fails the container is stopped, and systemd starts it again.
-# shellcheck disable=SC2154  # all of them are set before
+# shellcheck disable=SC2034,SC2154  # all of them are set before
+agent=kube-lifecycle/1.31 any_status=yes
 : "$result" "$stopper" "$grace"
 
 # give_up WHY: leaves word for fleetd, then stops the container.
@@ -8,7 +9,7 @@ give_up() {
   trap '' TERM
   printf '%s\n' "$1" >&2
   mkdir -p "${result%/*}"
-  printf '%s fail %s\n' "$INVOCATION_ID" "$(printf '%s' "$1" | tr -c '[:print:]' ' ' | cut -c 1-300)" \
+  printf '%s fail %s\n' "$INVOCATION_ID" "$(printf '%s' "$1" | LC_ALL=C tr -c ' -~' ' ' | cut -c 1-300)" \
     >"$result.tmp" && mv -f "$result.tmp" "$result"
   rm -f "$scratch"
   /bin/sh "$stopper" "$grace"

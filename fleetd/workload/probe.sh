@@ -1,187 +1,152 @@
-# Asks one workload whether it is ready, again and again, and leaves the answer for fleetd to read.
-# The lines before this one set the variables used below; $@ is the command of an exec probe, or
-# the headers of an HTTP probe.
+# Asks one workload, again and again, whether it has started, lives and is ready; leaves the answer for
+# fleetd to read; and stops a workload that has not started, or lives no more, so that systemd starts it
+# again. The lines before this one set the variables used below, and for each PROBE that there is define
+# PROBE (sets its numbers) and ask_PROBE; `stop_workload SECONDS` stops it.
 #
 # An answer counts for one start of the workload: its INVOCATION_ID stands first in the result, and
-# a new one begins all over. A workload is not ready until it has said so, as in Kubernetes.
-set -u
-# shellcheck disable=SC2154  # all of them are set before
-: "$stamp" "$result" "$initial" "$period" "$patience" "$successes" "$failures" "$kind" "$engine" \
-  "$container" "$host" "$port" "$scheme" "$path"
+# a new one begins all over. The startup probe goes first, then the other two run side by side.
+# shellcheck disable=SC2034,SC2154  # set before, or used before
+: "$stamp" "$result" "$probes"
 
-# Where the workload listens, or why that cannot be told.
-address() {
-  if [ -n "$host" ]; then
-    printf '%s' "$host"
-    return
-  fi
-  if [ -z "$container" ]; then
-    printf '127.0.0.1'
-    return
-  fi
-  form='{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}'
-  seen=$("$engine" inspect -f "$form" "$container" 2>&1) || { printf '%s' "$seen"; return 1; }
-  case $seen in
-    *[0-9a-f]*) ;;
-    *) seen=$("$engine" inspect -f '{{.NetworkSettings.IPAddress}}' "$container" 2>&1) ;;
-  esac
-  # shellcheck disable=SC2086  # the first of several, without blanks
-  set -- $seen
-  printf '%s' "${1:-the container has no address}"
-  [ "$#" -gt 0 ]
-}
-
-have() {
-  command -v "$1" >/dev/null 2>&1
-}
-
-bounded() {
-  timeout -s KILL "$patience" "$@"
-}
-
-run_exec() {
-  if [ -n "$container" ]; then
-    bounded "$engine" exec "$container" "$@"
-  else
-    bounded "$@"
-  fi
-}
-
-run_tcp() {
-  to=$(address) || { printf 'no address: %s' "$to"; return 1; }
-  if have bash; then
-    # shellcheck disable=SC2016  # expanded by bash
-    bounded bash -c 'exec 3<>"/dev/tcp/$1/$2"' bash "$to" "$port"
-  elif have nc; then
-    bounded nc -z "$to" "$port"
-  elif have curl; then
-    took=$(curl -s -g --noproxy '*' -o /dev/null -w '%{time_connect}' --max-time "$patience" \
-      "telnet://$to:$port" </dev/null)
-    case $took in
-      *[1-9]*) ;; # it connected; how the talk ended does not matter
-      *) return 1 ;;
-    esac
-  else
-    printf 'this host has no bash, nc or curl to probe with'
-    return 1
-  fi
-}
-
-run_http() {
-  to=$(address) || { printf 'no address: %s' "$to"; return 1; }
-  url=$scheme://$to:$port$path
-  case $to in
-    *:*) url=$scheme://[$to]:$port$path ;;
-  esac
-  if have curl; then
-    http_curl "$@"
-  elif have wget; then
-    http_wget "$@"
-  elif have bash && [ "$scheme" = http ]; then
-    http_bash "$@"
-  else
-    printf 'this host has no curl or wget to probe with'
-    return 1
-  fi
-}
-
-http_curl() {
-  for header; do
-    shift
-    set -- "$@" -H "$header"
-  done
-  code=$(bounded curl -s -S -k -g --noproxy '*' -o /dev/null -w '%{http_code}' \
-    --max-time "$patience" "$@" "$url" 2>&1) || { printf '%s' "$code"; return 1; }
-  answered "$code"
-}
-
-http_wget() {
-  for header; do
-    shift
-    set -- "$@" "--header=$header"
-  done
-  if [ "$scheme" = https ]; then
-    set -- --no-check-certificate "$@"
-  fi
-  bounded wget -q -O /dev/null -T "$patience" "$@" "$url" </dev/null
-}
-
-http_bash() {
-  named=
-  for header; do
-    case $header in
-      [Hh][Oo][Ss][Tt]:*) named=yes ;;
-    esac
-  done
-  if [ -z "$named" ]; then
-    set -- "Host: $to:$port" "$@"
-  fi
-  # shellcheck disable=SC2016  # expanded by bash
-  code=$(bounded bash -c '
-    exec 3<>"/dev/tcp/$1/$2" || exit 1
-    printf "GET %s HTTP/1.0\r\n" "$3" >&3
-    shift 3
-    printf "%s\r\n" "$@" "Connection: close" "" >&3
-    read -r _ code _ <&3 && printf "%s" "$code"' \
-    bash "$to" "$port" "$path" "$@" 2>&1) || { printf '%s' "$code"; return 1; }
-  answered "$code"
-}
-
-answered() {
-  printf 'HTTP status %s' "$1"
-  case $1 in
-    2?? | 3??) return 0 ;;
+asks() {
+  case " $probes " in
+    *" $1 "*) return 0 ;;
     *) return 1 ;;
   esac
 }
 
+# same_start: whether the workload still runs as it did when we began to ask.
+same_start() {
+  running=
+  [ ! -r "$stamp" ] || IFS=' ' read -r _ running <"$stamp"
+  [ "$running" = "$invocation" ]
+}
+
 # The result is replaced, never written in place, and only when it says something new.
 tell() {
-  line="$invocation $1 $(printf '%s' "$2" | tr -c '[:print:]' ' ' | cut -c 1-200)"
+  line="$invocation $1 $(printf '%s' "$2" | LC_ALL=C tr -c ' -~' ' ' | cut -c 1-300)"
   if [ "$line" != "$told" ]; then
     mkdir -p "${result%/*}"
     printf '%s\n' "$line" >"$result.tmp" && mv -f "$result.tmp" "$result" && told=$line
   fi
 }
 
+# begin: waits for a start of the workload; `cause` is why we stopped it before, if it was us.
+begin() {
+  invocation=
+  while same_start; do
+    sleep 1
+  done
+  invocation=$running
+  last='' told='' cause='' started=''
+  if [ -r "$result" ]; then
+    IFS= read -r told <"$result"
+    last=${told%% *}
+  fi
+  case $told in
+    *' fail '*' probe failed: '* | *' fail postStart hook failed: '*) cause=${told#* fail } ;;
+    "$invocation "*'restarted: '*) cause=${told##*restarted: } ;;
+  esac
+  # A loop that begins anew does not take a start back that was seen.
+  if ! asks startup || { [ "$last" = "$invocation" ] && [ "${told#* fail startup}" = "$told" ]; }; then
+    started=yes
+  fi
+  clock
+  began=$now
+}
+
+# watch PROBE: asks in time until the workload starts anew or, for a startup probe, has started.
+watch() {
+  "$1"
+  asker=$container.$1 scratch=$result.$1.tmp good=0 bad=0 state=fail address=''
+  clock
+  [ "$((began + initial))" -le "$now" ] || sleep "$((began + initial - now))"
+  while same_start; do
+    clock
+    asked=$now
+    once "$1"
+    [ -z "$started" ] || [ "$1" != startup ] || return 0
+    clock
+    [ "$((asked + period))" -le "$now" ] || sleep "$((asked + period - now))"
+  done
+}
+
 once() {
-  if message=$("run_$kind" "$@" 2>&1); then
-    good=$((good + 1))
-    bad=0
-    if [ "$state" = ok ] || [ "$good" -ge "$successes" ]; then
-      state=ok
-      tell ok ''
-    fi
+  if [ -n "$at_pod" ] && [ -z "$address" ]; then
+    address=$(pod_address) || address=''
+  fi
+  if message=$("ask_$1" 2>&1); then
+    good=$((good + 1)) bad=0
+    [ "$good" -lt "$successes" ] || "pass_$1"
   else
     status=$?
-    bad=$((bad + 1))
-    good=0
-    if [ "$state" = fail ] || [ "$bad" -ge "$failures" ]; then
-      state=fail
-      tell fail "${message:-exit status $status}"
-    fi
+    message=${message#"Killed
+"} # the shell's own word
+    message=${message:-exit status $status}
+    bad=$((bad + 1)) good=0 address=''
+    "miss_$1"
+    [ "$bad" -lt "$failures" ] || "fail_$1"
   fi
 }
 
-invocation=
-told=
-state=fail
+pass_startup() { started=yes; }
+miss_startup() { tell fail "startup probe has not passed yet: $message${cause:+; restarted: $cause}"; }
+fail_startup() { fall startup; }
+
+pass_liveness() { :; }
+miss_liveness() { :; }
+fail_liveness() { fall liveness; }
+
+pass_readiness() { state=ok && tell ok "${cause:+restarted: $cause}"; }
+miss_readiness() { [ "$state" = ok ] || fail_readiness; }
+fail_readiness() { state=fail && tell fail "readiness probe fails: $message${cause:+; restarted: $cause}"; }
+
+# fall PROBE: the workload must go. Its unit takes this loop with it as soon as it has ended.
+fall() {
+  if [ -n "$reader" ]; then
+    # From here on nobody else writes the result.
+    kill -KILL "$reader" 2>/dev/null
+    wait "$reader" 2>/dev/null
+    reader=
+  fi
+  tell fail "$1 probe failed: $message"
+  printf '%s probe failed: %s\n' "$1" "$message" >&2
+  while same_start; do
+    stop_workload "$grace"
+    sleep "$period"
+  done
+}
+
+# follow: all probes of one start, to its end.
+follow() {
+  reader=
+  if [ -z "$started" ]; then
+    tell fail "startup probe has no result yet${cause:+; restarted: $cause}"
+    watch startup
+    same_start || return 0
+  fi
+  if ! asks readiness; then
+    tell ok "${cause:+restarted: $cause}"
+  elif asks liveness; then
+    watch readiness &
+    reader=$!
+  else
+    watch readiness
+  fi
+  if asks liveness; then
+    watch liveness
+  fi
+  [ -z "$reader" ] || wait "$reader"
+  while same_start; do
+    sleep 5
+  done
+}
+
 while :; do
-  now=
-  if [ -r "$stamp" ]; then
-    read -r _ now <"$stamp"
-  fi
-  if [ -z "$now" ]; then
-    sleep 1
-    continue
-  fi
-  if [ "$now" != "$invocation" ]; then
-    invocation=$now
-    state=fail
-    good=0
-    bad=0
-    sleep "$initial"
-  fi
-  once "$@"
-  sleep "$period"
+  begin
+  # Where the container never comes up its unit will say so.
+  await_container || continue
+  clock
+  began=$now
+  follow
 done

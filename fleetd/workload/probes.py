@@ -1,118 +1,109 @@
-"""Readiness probes: one small unit beside each workload that has one, looping on the host.
+"""Probes: one small unit beside each workload that has any, looping on the host.
 
 The loop is `probe.sh`, the same for all; what is asked, and how often, stands before it. It is
-bound to the workload's unit, comes and goes with it, and leaves its answer where observe reads it:
-so hosts are probed whether or not anybody looks. A probe unit never decides whether the copy lives.
+bound to the workload's unit, comes and goes with it, and leaves its answer where observe reads it.
+A workload that has failed its startup or liveness probe is stopped by it, and started again by
+systemd: so hosts are probed and mended whether or not anybody looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.resources import files
+from collections.abc import Mapping
 
 from fleetd.core.bundle import BundleUnit
 from fleetd.core.facts import Role, Runtime
-from fleetd.core.pod import (
-    Container,
-    ContainerPort,
-    HTTPGetAction,
-    PodSpec,
-    Probe,
-    TCPSocketAction,
-)
-from fleetd.workload.errors import RenderError
-from fleetd.workload.names import container_name, probe_name, result_path, stamp_path
+from fleetd.core.pod import Container, PodSpec, Probe
+from fleetd.workload.actions import Subject, asks_pod, call, function, script, subject_of
+from fleetd.workload.lifecycle import stopper
+from fleetd.workload.names import probe_name, stamp_path
 from fleetd.workload.parts import Copy, Parts, text_file, unit_file
 from fleetd.workload.quoting import exec_word, sh_word, text
 
-_LOOP = (files("fleetd.workload") / "probe.sh").read_text(encoding="utf-8")
+_STOP_SLACK_S = 30
+"""So much longer than its grace period may a stop take before it is tried again."""
 
 
 def container_probe(copy: Copy, spec: PodSpec, container: Container, unit: str) -> Parts:
-    """The probe of a container, in it or at the address of its pod; nothing where it has none.
+    """The probes of a container, in it or at the address of its pod; nothing where it has none.
 
     Raises:
         RenderError: a port that has no number.
     """
-    probe = container.readiness_probe
-    if probe is None:
-        return Parts()
-    at_host = spec.host_network and probe.exec_ is None
-    inside = "" if at_host else container_name(copy.ds, container.name, copy.slot)
-    settings = _settings(probe, container.ports, copy.profile.runtime, inside, container.name)
-    return _parts(copy, container.name, unit, settings, probe)
+    probes = {
+        name: probe
+        for name, probe in (
+            ("startup", container.startup_probe),
+            ("liveness", container.liveness_probe),
+            ("readiness", container.readiness_probe),
+        )
+        if probe is not None
+    }
+    script_path = sh_word(stopper(copy, container))
+    stop = [f'timeout -s KILL "$(($1 + {_STOP_SLACK_S}))" /bin/sh {script_path} "$1"']
+    grace = spec.termination_grace_period_seconds
+    return _parts(copy, subject_of(copy, spec, container), unit, probes, stop, grace)
 
 
 def unit_probe(copy: Copy, name: str, unit: str, probe: Probe) -> Parts:
-    """The probe of a systemd workload: on the host itself.
+    """The readiness probe of a systemd workload: on the host itself, at loopback.
 
     Raises:
         RenderError: a port that has no number.
     """
-    return _parts(copy, name, unit, _settings(probe, (), Runtime.SYSTEMD, "", name), probe)
+    return _parts(copy, Subject(name, Runtime.SYSTEMD.value), unit, {"readiness": probe}, [":"], 0)
 
 
-def _settings(
-    probe: Probe, ports: Sequence[ContainerPort], engine: Runtime, container: str, name: str
-) -> list[str]:
-    """The lines that tell the loop what to ask."""
-    values = {
-        "kind": "exec",
-        "engine": engine.value,
-        "container": container,
-        "host": "",
-        "port": "",
-        "scheme": "http",
-        "path": "",
-        "initial": str(probe.initial_delay_seconds),
-        "period": str(probe.period_seconds),
-        "patience": str(probe.timeout_seconds),
-        "successes": str(probe.success_threshold),
-        "failures": str(probe.failure_threshold),
-    }
-    words: list[str] = list(probe.exec_.command) if probe.exec_ else []
-    if action := probe.http_get or probe.tcp_socket:
-        values |= {"kind": "tcp", "host": action.host, "port": _port(action, ports, name)}
-    if http := probe.http_get:
-        path = http.path if http.path.startswith("/") else f"/{http.path}"
-        values |= {"kind": "http", "scheme": http.scheme.lower(), "path": path}
-        words = [f"{header.name}: {header.value}" for header in http.http_headers]
-    lines = [f"{key}={sh_word(value)}" for key, value in values.items()]
-    return [*lines, " ".join(["set --", *map(sh_word, words)])]
-
-
-def _port(
-    action: HTTPGetAction | TCPSocketAction, ports: Sequence[ContainerPort], name: str
-) -> str:
-    if isinstance(action.port, int) or action.port.isdigit():
-        return str(action.port)
-    for port in ports:
-        if port.name == action.port:
-            return str(port.container_port)
-    raise RenderError(f"readinessProbe of {name}", f"no port is named {action.port!r}")
-
-
-def _parts(copy: Copy, name: str, unit: str, settings: list[str], probe: Probe) -> Parts:
+def _parts(
+    copy: Copy,
+    subject: Subject,
+    unit: str,
+    probes: Mapping[str, Probe],
+    stop: list[str],
+    grace: int,
+) -> Parts:
     """The script and the unit that runs it."""
-    if not (probe.exec_ or probe.http_get or probe.tcp_socket):
-        raise RenderError(f"readinessProbe of {name}", "has none of exec, httpGet and tcpSocket")
-    script = f"{copy.dir}/{name}.probe.sh"
-    probing = probe_name(copy.ds, name, copy.slot)
-    places = {"stamp": stamp_path(unit), "result": result_path(unit)}
-    head = [f"{key}={sh_word(value)}" for key, value in places.items()]
+    if not probes:
+        return Parts()
+    path = f"{copy.dir}/{subject.name}.probe.sh"
+    probing = probe_name(copy.ds, subject.name, copy.slot)
+    lines = [
+        *subject.head(unit),
+        f"stamp={sh_word(stamp_path(unit))}",
+        f"probes={sh_word(' '.join(probes))}",
+        *function("stop_workload", stop),
+    ]
+    for name, probe in probes.items():
+        lines += function(name, _numbers(probe, grace))
+        lines += function(f"ask_{name}", [call(probe, subject, f"{name}Probe of {subject.name}")])
+    lines += [script("action.sh"), script("probe.sh")]
     return Parts(
         files=(
-            text_file(script, "\n".join([*head, *settings, _LOOP]), 0o600),
-            unit_file(probing, _unit(copy, name, unit, script)),
+            text_file(path, "\n".join(lines), 0o600),
+            unit_file(probing, _unit(copy, subject.name, unit, path)),
         ),
         units=(BundleUnit(probing, Role.PROBE),),
     )
 
 
-def _unit(copy: Copy, name: str, unit: str, script: str) -> str:
+def _numbers(probe: Probe, grace: int) -> list[str]:
+    """How often a probe asks, in seconds, and how many answers count."""
+    own = probe.termination_grace_period_seconds
+    said = {
+        "initial": probe.initial_delay_seconds,
+        "period": probe.period_seconds,
+        "patience": probe.timeout_seconds,
+        "successes": probe.success_threshold,
+        "failures": probe.failure_threshold,
+        "grace": grace if own is None else own,
+        "at_pod": "yes" if asks_pod(probe) else "",
+    }
+    return [f"{key}={value}" for key, value in said.items()]
+
+
+def _unit(copy: Copy, name: str, unit: str, path: str) -> str:
     lines = [
         "[Unit]",
-        f"Description={text(f'Readiness of {name} of DaemonSet {copy.ds} (fleetd)')}",
+        f"Description={text(f'Probes of {name} of DaemonSet {copy.ds} (fleetd)')}",
         *copy.head(),
         f"BindsTo={unit}",
         f"After={unit}",
@@ -120,7 +111,7 @@ def _unit(copy: Copy, name: str, unit: str, script: str) -> str:
         "",
         "[Service]",
         "Type=simple",
-        f"ExecStart=/bin/sh {exec_word(script)}",
+        f"ExecStart=/bin/sh {exec_word(path)}",
         "SyslogIdentifier=%N",
         "Restart=always",
         "RestartSec=5",

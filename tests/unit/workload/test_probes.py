@@ -1,109 +1,93 @@
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from fleetd.core.facts import Role
+from fleetd.core.facts import Role, Slot
+from fleetd.core.key import Key
 from fleetd.workload.errors import RenderError
-from fleetd.workload.names import RUN_DIR
+from fleetd.workload.holder import holder_name
+from tests.unit.workload.hosting import UNIT, Host, until
 from tests.unit.workload.rendering import DOCKER, Rendered, container, systemd
 
-UNIT = "fleetd-mon.agent_v2.main.a.service"
-NEEDED = ("cat", "cut", "mkdir", "mv", "timeout", "tr")
-
-
-class Host:
-    """A place where a probe can loop: only the programs that it is given, and naps for sleeps."""
-
-    def __init__(self, root: Path, *programs: str) -> None:
-        self.root = root
-        (root / "bin").mkdir()
-        (root / "run/stamp").mkdir(parents=True)
-        for name in (*NEEDED, *programs):
-            (root / "bin" / name).symlink_to(shutil.which(name) or "/nowhere")
-        self.program("sleep", f'printf "%s\\n" "$1" >>{root}/slept; exec /bin/sleep 0.02')
-
-    def program(self, name: str, script: str) -> None:
-        path = self.root / "bin" / name
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-
-    def start(self, invocation: str) -> None:
-        (self.root / "run/stamp" / UNIT).write_text(f"r1 {invocation}\n")
-
-    @contextmanager
-    def probing(self, bundle: Rendered) -> Iterator[None]:
-        script = self.root / "probe.sh"
-        script.write_text(bundle.text("main.probe.sh").replace(RUN_DIR, f"{self.root}/run"))
-        environment = {"PATH": f"{self.root}/bin"}
-        process = subprocess.Popen(["/bin/sh", str(script)], env=environment, stderr=sys.stderr)
-        try:
-            yield
-        finally:
-            process.kill()
-            process.wait()
-
-    def result(self) -> str:
-        path = self.root / "run/probe" / UNIT
-        return path.read_text() if path.exists() else ""
-
-    def until(self, expected: str) -> None:
-        deadline = time.monotonic() + 20
-        while expected not in (said := self.result()):
-            assert time.monotonic() < deadline, f"{expected!r} never came, only {said!r}"
-            time.sleep(0.01)
+NAME = UNIT.removesuffix(".service")
 
 
 def probe(**fields: Any) -> Rendered:
     return systemd(unit="[Service]\nExecStart=/bin/x\n", readinessProbe=fields)
 
 
+@dataclass
+class Web:
+    """An HTTP server on loopback; `moved` maps a path to where it is now."""
+
+    status: int = 200
+    moved: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    port: int = 0
+
+
 @contextmanager
-def web(status: int) -> Iterator[tuple[int, list[str]]]:
-    """An HTTP server on loopback that answers with `status`, and the requests it was sent."""
-    asked: list[str] = []
+def web(
+    status: int = 200, moved: dict[str, str] | None = None, at: str = "127.0.0.1"
+) -> Iterator[Web]:
+    this = Web(status, moved or {})
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(f"{self.path} {self.headers['Host']} {self.headers['X-A']}")
-            self.send_response(status)
+            seen = (self.headers[name] for name in ("Host", "X-A", "User-Agent"))
+            this.asked.append(" ".join([self.path, *map(str, seen)]))
+            if target := this.moved.get(self.path):
+                self.send_response(302)
+                self.send_header("Location", target)
+            else:
+                self.send_response(this.status)
+            self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, *args: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+    with HTTPServer((at, 0), Handler) as server:
+        this.port = server.server_port
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield server.server_port, asked
+            yield this
         finally:
             server.shutdown()
             thread.join()
 
 
-def test_a_workload_is_not_ready_before_it_says_so(tmp_path: Path) -> None:
-    host, flag = Host(tmp_path, "test"), tmp_path / "it's ready"
+# ---------------------------------------------------------------------------- readiness, times
+
+
+def test_a_workload_is_not_ready_before_it_says_so(any_host: Host) -> None:
+    host = any_host
+    flag = host.root / "it's ready"
+    host.link("test")
     host.start("i1")
     with host.probing(probe(exec={"command": ["test", "-e", str(flag)]})):
-        host.until("i1 fail exit status 1\n")
+        host.until("i1 fail readiness probe fails: exit status 1\n")
         flag.touch()
         host.until("i1 ok \n")
 
 
-def test_an_answer_counts_for_one_start(tmp_path: Path) -> None:
-    host, flag = Host(tmp_path, "test"), tmp_path / "ready"
+def test_an_answer_counts_for_one_start(any_host: Host) -> None:
+    host = any_host
+    flag = host.root / "ready"
     flag.touch()
+    host.link("test")
     host.start("i1")
     with host.probing(probe(exec={"command": ["test", "-e", str(flag)]})):
         host.until("i1 ok \n")
@@ -112,146 +96,439 @@ def test_an_answer_counts_for_one_start(tmp_path: Path) -> None:
         host.until("i2 fail")  # at once, whatever the threshold: it has never been ready
 
 
-def test_thresholds_and_times_are_the_documents(tmp_path: Path) -> None:
-    host = Host(tmp_path)
-    host.program("count", f'echo x >>{tmp_path}/asked; [ "$(cat {tmp_path}/up)" = y ]')
-    (tmp_path / "up").write_text("y")
+def test_thresholds_and_times_are_the_documents(host: Host) -> None:
+    asked, up = host.root / "asked", host.root / "answer"
+    host.program("count", f'echo x >>{asked}; [ "$(cat {up})" = y ]')
+    up.write_text("y")
     host.start("i1")
-    times = {"initialDelaySeconds": 7, "periodSeconds": 3, "timeoutSeconds": 2}
+    times = {"initialDelaySeconds": 70, "periodSeconds": 30, "timeoutSeconds": 2}
     thresholds = {"successThreshold": 4, "failureThreshold": 5}
     with host.probing(probe(exec={"command": ["count"]}, **times, **thresholds)):
         host.until("i1 ok \n")
-        assert len((tmp_path / "asked").read_text().split()) >= 4
-        before = len((tmp_path / "asked").read_text().split())
-        (tmp_path / "up").write_text("n")
+        assert len(asked.read_text().split()) >= 4
+        before = len(asked.read_text().split())
+        up.write_text("n")
         host.until("i1 fail")
-        assert len((tmp_path / "asked").read_text().split()) >= before + 5
-    slept = (tmp_path / "slept").read_text().split()
-    assert slept[0] == "7"
-    assert set(slept[1:]) == {"3"}
+        assert len(asked.read_text().split()) >= before + 5
+    slept = (host.root / "slept").read_text().split()
+    assert slept[0] in {"69", "70"}
+    assert {*slept[1:]} <= {"29", "30"}  # from one question to the next, as a ticker does
 
 
-def test_what_hangs_has_failed(tmp_path: Path) -> None:
-    host = Host(tmp_path)
-    host.program("hang", "exec /bin/sleep 60")
-    host.start("i1")
-    with host.probing(probe(exec={"command": ["hang"]})):
-        host.until("i1 fail")
-
-
-def test_a_message_is_one_printable_line(tmp_path: Path) -> None:
-    host = Host(tmp_path)
-    host.program("bad", 'printf "one\\ntwo\\033[1m%0300d" 7; exit 1')
+def test_a_message_is_one_printable_line(any_host: Host) -> None:
+    host = any_host
+    host.program("bad", 'printf "one\\ntwo\\033[1m%0400d" 7; exit 1')
     host.start("i1")
     with host.probing(probe(exec={"command": ["bad"]})):
-        host.until("i1 fail one two [1m000")
-        assert len(host.result()) <= 220
+        host.until("i1 fail readiness probe fails: one two [1m000")
+        assert len(host.result()) <= 320
         assert host.result().count("\n") == 1
 
 
-HEADERS = [{"name": "X-A", "value": "it's b"}]
+def test_a_loop_that_begins_anew_goes_on_with_the_start_that_it_finds(host: Host) -> None:
+    host.engine("exit 1")
+    host.start("i1")
+    bundle = container(
+        startupProbe={"exec": {"command": ["never"]}}, readinessProbe={"exec": {"command": ["x"]}}
+    )
+    with host.probing(bundle):
+        host.until("i1 fail startup probe has not passed yet: exit status 1")
+    host.engine("[ $1 = x ]")
+    place = host.root / "run/probe" / UNIT
+    place.write_text("i1 fail readiness probe fails: exit status 1\n")  # it had started
+    with host.probing(bundle):
+        host.until("i1 ok")
+
+
+# ----------------------------------------------------------------------------- startup, liveness
+
+
+def test_the_other_probes_wait_for_the_startup_probe(any_host: Host) -> None:
+    host = any_host
+    asked, started = host.root / "asked", host.root / "started"
+    host.engine(f"echo $1 >>{asked}; [ $1 != startup ] || [ -e {started} ]")
+    host.start("i1")
+    fields = {"periodSeconds": 1, "failureThreshold": 1000}
+    bundle = container(
+        startupProbe={"exec": {"command": ["startup"]}, **fields},
+        livenessProbe={"exec": {"command": ["liveness"]}, **fields},
+        readinessProbe={"exec": {"command": ["readiness"]}, **fields},
+    )
+    with host.probing(bundle):
+        host.until("i1 fail startup probe has not passed yet: exit status 1")
+        assert {*asked.read_text().split()} == {"startup"}
+        started.touch()
+        host.until("i1 ok \n")
+        until(lambda: "liveness" in asked.read_text(), asked.read_text)
+        after = asked.read_text().split()
+    assert "startup" not in after[after.index("readiness") :]
+    assert host.lines == []
+
+
+def test_a_workload_without_a_readiness_probe_is_ready_once_it_has_started(host: Host) -> None:
+    host.engine()
+    host.start("i1")
+    with host.probing(container(livenessProbe={"exec": {"command": ["x"]}})):
+        host.until("i1 ok \n")
+
+
+def test_a_startup_that_takes_too_long_ends(any_host: Host) -> None:
+    host = any_host
+    host.engine("echo no; exit 1")
+    host.start("i1")
+    fields = {"failureThreshold": 3, "terminationGracePeriodSeconds": 7}
+    with host.probing(container(startupProbe={"exec": {"command": ["x"]}, **fields})):
+        host.until("i1 fail startup probe failed: no\n")
+        until(lambda: bool(host.lines), host.result)
+    assert host.lines[0] == f"stop -t 7 {NAME}"
+
+
+def test_a_liveness_failure_stops_the_container_and_the_next_start_tells_why(
+    any_host: Host,
+) -> None:
+    host = any_host
+    host.engine("[ $1 = ready ]")
+    host.start("i1")
+    bundle = container(
+        {"terminationGracePeriodSeconds": 45},
+        livenessProbe={"exec": {"command": ["alive"]}, "failureThreshold": 2},
+        readinessProbe={"exec": {"command": ["ready"]}},
+    )
+    with host.probing(bundle):
+        host.until("i1 fail liveness probe failed: exit status 1\n")
+        until(lambda: bool(host.lines), host.result)
+        assert host.lines[0] == f"stop -t 45 {NAME}"
+        host.start("i2")
+        host.engine("exit 0")
+        until(lambda: host.comes_up() and "i2 ok" in host.result(), host.result)
+        assert host.result() == "i2 ok restarted: liveness probe failed: exit status 1\n"
+        host.start("i3")  # for another reason
+        host.until("i3 ok \n")
+
+
+def test_the_pre_stop_hook_runs_before_a_liveness_stop(any_host: Host) -> None:
+    host = any_host
+    host.engine(f"echo $1 >>{host.log}; [ $1 = pre ]")
+    host.start("i1")
+    bundle = container(
+        livenessProbe={"exec": {"command": ["alive"]}, "failureThreshold": 1},
+        lifecycle={"preStop": {"exec": {"command": ["pre"]}}},
+    )
+    with host.probing(bundle):
+        until(lambda: any(line.startswith("stop") for line in host.lines), host.result)
+    assert host.lines[:3] == ["alive", "pre", f"stop -t 30 {NAME}"]
+
+
+def test_a_liveness_probe_does_not_wait_for_a_readiness_probe_that_hangs(any_host: Host) -> None:
+    host = any_host
+    host.engine("[ $1 != ready ] || exec /bin/sleep 60; exit 1")
+    host.start("i1")
+    bundle = container(
+        livenessProbe={"exec": {"command": ["alive"]}},
+        readinessProbe={"exec": {"command": ["ready"]}, "timeoutSeconds": 60},
+    )
+    with host.probing(bundle):
+        host.until("i1 fail liveness probe failed")
+
+
+# ---------------------------------------------------------------------------------------- exec
+
+
+def test_what_hangs_has_failed(host: Host) -> None:
+    host.program("hang", "exec /bin/sleep 60")
+    host.start("i1")
+    with host.probing(probe(exec={"command": ["hang"]})):
+        host.until("i1 fail readiness probe fails: no answer within 1 s")
+
+
+def test_what_hangs_in_a_container_is_killed_there(any_host: Host) -> None:
+    host = any_host
+    host.link("setsid")  # the engine's client does not take its command with it
+    left = host.root / "left"
+    host.engine(f"setsid /bin/sh -c 'echo $$ >{left}; exec /bin/sleep 600' & wait")
+    host.start("i1")
+    with host.probing(container(readinessProbe={"exec": {"command": ["x"]}})):
+        host.until("i1 fail readiness probe fails: no answer within 1 s")
+        process = Path("/proc", left.read_text().strip())
+        until(lambda: not process.exists() or "Z" in (process / "stat").read_text(), str)
+
+
+def test_a_container_is_asked_inside(host: Host) -> None:
+    host.program("docker", f'[ $1 = inspect ] && echo true || printf "%s|" "$@" >{host.root}/argv')
+    host.start("i1")
+    bundle = container(profile=DOCKER, readinessProbe={"exec": {"command": ["a b", "-c"]}})
+    with host.probing(bundle):
+        host.until("i1 ok")
+    argv = (host.root / "argv").read_text()
+    assert argv == f"exec|-e|FLEETD_ASKER={NAME}.readiness|{NAME}|a b|-c|"
+
+
+def test_nothing_is_asked_before_the_container_runs(host: Host) -> None:
+    asked = host.root / "asked"
+    host.engine(f"touch {asked}", runs=False)
+    host.start("i1")
+    with host.probing(container(livenessProbe={"exec": {"command": ["x"]}})):
+        until((host.root / "slept").exists, str)
+        assert not asked.exists()
+        host.comes_up()
+        host.until("i1 ok")
+
+
+# ---------------------------------------------------------------------------------------- http
+
+
+HEADERS = [{"name": "X-A", "value": "it's b"}, {"name": "X-None", "value": ""}]
 ANSWERS = [
-    pytest.param("curl", "printf 204", "i1 ok", id="curl-ok"),
-    pytest.param("curl", "printf 503", "i1 fail HTTP status 503", id="curl-unavailable"),
-    pytest.param("curl", "printf refused; exit 7", "i1 fail refused", id="curl-no-answer"),
+    pytest.param("curl", "printf '204 '", "i1 ok", id="curl-ok"),
+    pytest.param("curl", "printf '503 '", "fails: HTTP status 503", id="curl-unavailable"),
+    pytest.param("curl", "printf refused; exit 7", "fails: refused", id="curl-no-answer"),
     pytest.param("wget", "exit 0", "i1 ok", id="wget-ok"),
-    pytest.param("wget", "exit 8", "i1 fail exit status 8", id="wget-unavailable"),
+    pytest.param("wget", "exit 8", "fails: exit status 8", id="wget-unavailable"),
 ]
 
 
 @pytest.mark.parametrize(("program", "answer", "said"), ANSWERS)
-def test_http_by_a_program_of_the_host(
-    tmp_path: Path, program: str, answer: str, said: str
-) -> None:
-    host = Host(tmp_path)
-    host.program(program, f'printf "%s|" "$@" >{tmp_path}/argv; {answer}')
+def test_http_by_a_program_of_the_host(host: Host, program: str, answer: str, said: str) -> None:
+    host.program(program, f'printf "%s|" "$@" >{host.root}/argv; {answer}')
     host.start("i1")
     action = {"path": "a?b=c&d", "port": 81, "scheme": "HTTPS", "httpHeaders": HEADERS}
     with host.probing(probe(httpGet=action)):
         host.until(said)
-    argv = (tmp_path / "argv").read_text().split("|")
+    argv = (host.root / "argv").read_text().split("|")
     assert argv[-2] == "https://127.0.0.1:81/a?b=c&d"
     assert {"X-A: it's b", "--header=X-A: it's b"} & {*argv}
+    assert {"X-None;", "--header=X-None: "} & {*argv}  # curl takes a header away by its colon
     assert {"-k", "--no-check-certificate"} & {*argv}  # a kubelet verifies nothing either
 
 
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [(200, "i1 ok"), (302, "i1 ok"), (404, "i1 fail HTTP status 404")],
-    ids=["ok", "moved", "not-found"],
-)
-def test_http_by_bash_alone(tmp_path: Path, status: int, said: str) -> None:
-    host = Host(tmp_path, "bash")
+PROGRAMS = ("curl", "wget", "bash")
+STATUSES = [
+    pytest.param(program, status, said, id=f"{program}-{status}")
+    for program in PROGRAMS
+    for status, said in ((200, "i1 ok"), (399, "i1 ok"), (404, "i1 fail"), (500, "i1 fail"))
+    if (program, status) != ("wget", 399)  # it knows no such status
+]
+
+
+@pytest.mark.parametrize(("program", "status", "said"), STATUSES)
+def test_http_against_a_server(host: Host, program: str, status: int, said: str) -> None:
+    host.link(program)
     host.start("i1")
-    with web(status) as (port, asked):
-        action = {"path": "/a?b=c&d", "port": port, "httpHeaders": HEADERS}
+    with web(status) as server:
+        action = {"path": "/a?b=c&d", "port": server.port, "httpHeaders": HEADERS}
         with host.probing(probe(httpGet=action)):
             host.until(said)
-        assert asked[0] == f"/a?b=c&d 127.0.0.1:{port} it's b"
+        assert server.asked[0] == f"/a?b=c&d 127.0.0.1:{server.port} it's b kube-probe/1.31"
 
 
-def test_tcp(tmp_path: Path) -> None:
-    host = Host(tmp_path, "bash")
+MOVES = [
+    pytest.param({"/": "/login"}, "i1 ok", ["/", "/login"], id="within-the-host"),
+    pytest.param({"/": "http://elsewhere.invalid/"}, "i1 ok", ["/"], id="to-another-host"),
+    pytest.param({"/": "/"}, "moved more than 10 times", ["/"] * 11, id="in-a-circle"),
+]
+
+
+@pytest.mark.parametrize(("moved", "said", "asked"), MOVES)
+def test_what_is_moved_is_followed_within_its_host(
+    host: Host, moved: dict[str, str], said: str, asked: list[str]
+) -> None:
+    host.link("curl")
     host.start("i1")
-    with web(200) as (port, _), host.probing(probe(tcpSocket={"port": port})):
-        host.until("i1 ok")
+    with web(moved=moved) as server, host.probing(probe(httpGet={"port": server.port})):
+        host.until(said)
+        assert [line.split()[0] for line in server.asked[: len(asked)]] == asked
 
 
-def test_tcp_that_nobody_answers(tmp_path: Path) -> None:
-    host = Host(tmp_path, "bash")
+def test_the_user_agent_and_host_are_the_documents(host: Host) -> None:
+    host.link("curl")
     host.start("i1")
-    with web(200) as (port, _):
-        pass
-    with host.probing(probe(tcpSocket={"port": port})):
-        host.until("i1 fail")
+    headers = [{"name": "User-Agent", "value": "me"}, {"name": "Host", "value": "its.name"}]
+    with web() as server:
+        action = {"port": server.port, "httpHeaders": headers}
+        with host.probing(probe(httpGet=action)):
+            host.until("i1 ok")
+        assert server.asked[0] == "/ its.name None me"
 
 
 @pytest.mark.parametrize("action", ["httpGet", "tcpSocket"])
-def test_a_host_without_any_tool_says_so(tmp_path: Path, action: str) -> None:
-    host = Host(tmp_path)
+def test_a_host_without_any_tool_says_so(host: Host, action: str) -> None:
     host.start("i1")
     with host.probing(probe(**{action: {"port": 1}})):
         host.until("this host has no ")
 
 
-def test_a_container_is_asked_inside(tmp_path: Path) -> None:
-    host = Host(tmp_path)
-    host.program("docker", f'printf "%s|" "$@" >{tmp_path}/argv')
+# ----------------------------------------------------------------------------------------- tcp
+
+
+@pytest.mark.parametrize("program", ["bash", "curl"])
+def test_tcp(host: Host, program: str) -> None:
+    host.link(program)
     host.start("i1")
-    bundle = container(profile=DOCKER, readinessProbe={"exec": {"command": ["a b", "c"]}})
-    with host.probing(bundle):
+    with web() as server, host.probing(probe(tcpSocket={"port": server.port})):
         host.until("i1 ok")
-    assert (tmp_path / "argv").read_text() == "exec|fleetd-mon.agent_v2.main.a|a b|c|"
+
+
+@pytest.mark.parametrize("program", ["bash", "curl"])
+def test_tcp_that_nobody_answers(host: Host, program: str) -> None:
+    host.link(program)
+    host.start("i1")
+    with web() as server:
+        pass
+    with host.probing(probe(tcpSocket={"port": server.port})):
+        host.until("i1 fail readiness probe fails: ")
+
+
+# ---------------------------------------------------------------------------------------- grpc
+
+
+@dataclass(frozen=True, slots=True)
+class Grpc:
+    """A real gRPC server, and what its services say of themselves."""
+
+    port: int
+    health: health.HealthServicer
+
+
+@contextmanager
+def grpc_server(*, implements_health: bool = True) -> Iterator[Grpc]:
+    server = grpc.server(ThreadPoolExecutor(1))
+    servicer = health.HealthServicer()
+    if implements_health:
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield Grpc(port, servicer)
+    finally:
+        server.stop(None).wait()
+
+
+LONG = "a.service." * 20  # its length takes two bytes
+STATES = health_pb2.HealthCheckResponse
+
+
+@pytest.mark.parametrize("service", ["", "liveness", LONG], ids=["server", "service", "long-name"])
+def test_grpc(host: Host, service: str) -> None:
+    host.link("curl")
+    host.engine()
+    host.start("i1")
+    with grpc_server() as server:
+        if service:
+            server.health.set("", STATES.NOT_SERVING)
+        server.health.set(service, STATES.SERVING)
+        action = {"port": server.port, "service": service}
+        with host.probing(container(readinessProbe={"grpc": action})):
+            host.until("i1 ok")
+            server.health.set(service, STATES.NOT_SERVING)
+            host.until("i1 fail readiness probe fails: gRPC health is NOT_SERVING")
+
+
+def test_grpc_that_is_not_known_to_the_server(host: Host) -> None:
+    host.link("curl")
+    host.engine()
+    host.start("i1")
+    with grpc_server() as server:
+        action = {"port": server.port, "service": "other"}
+        with host.probing(container(readinessProbe={"grpc": action})):
+            host.until("i1 fail readiness probe fails: gRPC status 5")
+
+
+def test_grpc_of_a_server_without_health(host: Host) -> None:
+    host.link("curl")
+    host.engine()
+    host.start("i1")
+    with (
+        grpc_server(implements_health=False) as server,
+        host.probing(container(readinessProbe={"grpc": {"port": server.port}})),
+    ):
+        host.until("i1 fail readiness probe fails: gRPC status 12")
+
+
+def test_grpc_of_what_speaks_something_else(host: Host) -> None:
+    host.link("curl")
+    host.engine()
+    host.start("i1")
+    with web() as server, host.probing(container(readinessProbe={"grpc": {"port": server.port}})):
+        host.until("i1 fail readiness probe fails: curl: ")
 
 
 @pytest.mark.parametrize(
-    ("answers", "address"),
+    ("curl", "said"),
     [
-        pytest.param('echo "127.0.0.1 10.0.0.9 "', "127.0.0.1", id="first-network"),
-        pytest.param(
-            "case $3 in *range*) echo;; *) echo 127.0.0.1;; esac", "127.0.0.1", id="default-network"
-        ),
+        pytest.param("", "this host has no curl to ask with, which gRPC needs", id="no-curl"),
+        pytest.param("exit 2", "no answer of a gRPC server: the curl of this host", id="old-curl"),
     ],
 )
-def test_a_container_is_asked_at_its_own_address(
-    tmp_path: Path, answers: str, address: str
+def test_grpc_says_what_the_host_lacks(host: Host, curl: str, said: str) -> None:
+    host.engine()
+    if curl:
+        host.program("curl", curl)
+    host.start("i1")
+    with host.probing(container(readinessProbe={"grpc": {"port": 1}})):
+        host.until(f"i1 fail readiness probe fails: {said}")
+
+
+# ----------------------------------------------------------------------------- where to ask
+
+
+def listens(host: Host, spec: dict[str, Any], says: str = "i1 ok", at: str = "127.0.0.1") -> None:
+    """A pod that listens at an address only says this."""
+    host.link("bash")
+    host.start("i1")
+    with web(at=at) as server:
+        bundle = container(spec, readinessProbe={"tcpSocket": {"port": server.port}})
+        with host.probing(bundle):
+            host.until(says)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param('echo "127.0.0.1 10.0.0.9 "', id="first-network"),
+        pytest.param("case $3 in *range*) echo;; *) echo 127.0.0.1;; esac", id="default-network"),
+    ],
+)
+def test_a_container_is_asked_at_its_own_address(host: Host, answers: str) -> None:
+    host.program("podman", f"case $3 in *Running*) echo true;; *) {answers};; esac")
+    listens(host, {})
+
+
+def test_a_container_without_an_address_is_not_ready(host: Host) -> None:
+    host.program(
+        "podman", "case $3 in *Running*) echo true; exit;; esac; echo no such >&2; exit 125"
+    )
+    listens(host, {}, "i1 fail readiness probe fails: no address: no such")
+
+
+@pytest.mark.parametrize(
+    ("known_as", "borne", "at"),
+    [
+        pytest.param("127.0.0.5", "echo yes", "127.0.0.5", id="its-own-address"),
+        pytest.param("192.0.2.1", "", "127.0.0.1", id="behind-nat"),
+    ],
+)
+def test_on_the_hosts_network_the_host_is_asked(
+    host: Host, known_as: str, borne: str, at: str
 ) -> None:
-    host = Host(tmp_path, "bash")
-    host.program("podman", answers)
-    host.start("i1")
-    with (
-        web(200) as (port, _),
-        host.probing(container(readinessProbe={"tcpSocket": {"port": port}})),
-    ):
-        host.until("i1 ok")
+    host.engine()
+    host.program("ip", f'[ "$*" = "-o addr show to {known_as}" ] && {borne or ":"}')
+    spec = {"hostNetwork": True}
+    bundle = container(spec, readinessProbe={"tcpSocket": {"port": 1}})
+    (line,) = (line for line in bundle.lines("main.probe.sh") if line.endswith("host.env"))
+    values = host.path(line.removeprefix(". "))
+    values.parent.mkdir(parents=True)
+    values.write_text(f"FLEETD_HOST_IP={known_as}\n")
+    listens(host, spec, at=at)
 
 
-def test_a_container_without_an_address_is_not_ready(tmp_path: Path) -> None:
-    host = Host(tmp_path, "bash")
-    host.program("podman", "echo no such container >&2; exit 125")
-    host.start("i1")
-    with host.probing(container(readinessProbe={"tcpSocket": {"port": 1}})):
-        host.until("i1 fail no address: no such container")
+def test_a_pod_with_a_holder_is_asked_at_its_holder() -> None:
+    variable = {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    bundle = container(env=[variable], readinessProbe={"tcpSocket": {"port": 1}})
+    holder = holder_name(Key("mon", "agent.v2"), Slot.A)
+    assert f"peer={holder}" in bundle.lines("main.probe.sh")
+
+
+# ----------------------------------------------------------------------------------- rendering
 
 
 def test_the_probe_lives_and_dies_with_the_workload() -> None:
@@ -266,7 +543,6 @@ def test_ports_by_name() -> None:
     bundle = container(
         {"hostNetwork": True}, ports=ports, readinessProbe={"tcpSocket": {"port": "web"}}
     )
-    assert "port=8080" in bundle.lines("main.probe.sh")
-    assert "container=''" in bundle.lines("main.probe.sh")
+    assert "  ask_tcp '' 8080" in bundle.lines("main.probe.sh")
     with pytest.raises(RenderError, match="no port is named 'x'"):
         container(readinessProbe={"tcpSocket": {"port": "x"}})
