@@ -13,7 +13,6 @@ from pydantic import AfterValidator, Field
 from fleetd.core.meta import Model
 
 Quantity = str | int | float
-Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 
 
 class Toleration(Model):
@@ -22,7 +21,7 @@ class Toleration(Model):
     key: str = ""
     operator: Literal["Equal", "Exists", "Gt", "Lt"] = "Equal"
     value: str = ""
-    effect: Effect | Literal[""] = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute", ""] = ""
     toleration_seconds: int | None = None
 
 
