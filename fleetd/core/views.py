@@ -252,6 +252,7 @@ def event_view(record: EventRecord) -> View:
 def revision_view(record: RevisionRecord, owner: ObjectRecord) -> View:
     """A revision as a ControllerRevision: the template, as a patch that replaces it (K 111)."""
     template: View = {**json.loads(record.template_json), "$patch": "replace"}
+    labels = template.get("metadata", {}).get("labels", {})  # K 114
     annotations = {CHANGE_CAUSE: record.cause} if record.cause else {}
     return {
         "apiVersion": "apps/v1",
@@ -259,7 +260,7 @@ def revision_view(record: RevisionRecord, owner: ObjectRecord) -> View:
         "metadata": {
             "name": f"{record.name}-{record.revision}",
             "namespace": record.namespace,
-            "labels": {REVISION_LABEL: record.revision},
+            "labels": {**labels, REVISION_LABEL: record.revision},
             "annotations": annotations,
             "creationTimestamp": timestamp(record.created),
             "ownerReferences": [_owner(owner)],
