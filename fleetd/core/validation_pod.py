@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from fleetd.core import names, quantity
 from fleetd.core.findings import Findings
 from fleetd.core.paths import child
-from fleetd.core.pod import Container, ContainerPort, PodSpec, Quantity, ResourceRequirements
+from fleetd.core.pod import Container, PodSpec, Probe, Quantity, ResourceRequirements
 from fleetd.core.validation_env import check_env, check_resource_refs
-from fleetd.core.validation_probes import check_port_number, check_probe
+from fleetd.core.validation_network import check_network, check_ports
+from fleetd.core.validation_probes import check_probe
+from fleetd.core.validation_security import check_pod_security, check_security
 from fleetd.core.validation_volumes import check_mounts, check_volumes
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z")
-_CAPABILITY = re.compile(r"[A-Z][A-Z0-9_]*\Z")
+_SIGNAL = re.compile(r"SIG(RTM(IN(\+[0-9]{1,2})?|AX(-[0-9]{1,2})?)|[A-Z]{2,6}[0-9]?)\Z")
+PRIORITIES = ("system-node-critical", "system-cluster-critical")
+"""The priority classes that every cluster has, and that mean something here."""
 _LIMITS = ("cpu", "memory")
 _UNUSED_RESOURCES = ("ephemeral-storage", "storage")
 
@@ -30,64 +34,80 @@ def check_pod(found: Findings, path: str, spec: PodSpec) -> None:
     volumes: set[object] = {volume.name for volume in spec.volumes}
     check_volumes(found, path, spec)
     check_resource_refs(found, path, spec)
+    check_network(found, path, spec)
+    check_pod_security(found, path, spec)
+    if spec.host_pid and spec.share_process_namespace:
+        message = "cannot be true beside hostPID: true"
+        found.error(f"{path}.shareProcessNamespace", message, "leave one of them out")
+    for i, secret in enumerate(spec.image_pull_secrets):
+        found.check(f"{path}.imagePullSecrets[{i}].name", names.dns_subdomain, secret.name)
+    _priority(found, f"{path}.priorityClassName", spec.priority_class_name)
     if not spec.containers:
         found.error(f"{path}.containers", "must have at least one container")
     seen: set[object] = set()
-    for i, container in enumerate(spec.containers):
-        here = f"{path}.containers[{i}]"
-        if i:
-            message = "a second container is not supported yet by this fleetd"
-            found.error(here, message, "make it a DaemonSet of its own")
-        found.check(f"{here}.name", names.dns_label, container.name)
-        found.unique(f"{here}.name", container.name, seen, "the container")
-        _container(found, here, container, host_network=spec.host_network)
-        check_mounts(found, here, container, volumes)
+    on_host: set[object] = set()
+    for field, listed in (
+        ("initContainers", spec.init_containers),
+        ("containers", spec.containers),
+    ):
+        for i, container in enumerate(listed):
+            here = f"{path}.{field}[{i}]"
+            found.check(f"{here}.name", names.dns_label, container.name)
+            found.unique(f"{here}.name", container.name, seen, "the container")
+            _container(found, here, container)
+            _life(found, here, container, init=field == "initContainers")
+            ends = field == "initContainers" and container.restart_policy != "Always"
+            taken = set() if ends else on_host
+            check_ports(
+                found, f"{here}.ports", container.ports, taken, host_network=spec.host_network
+            )
+            check_mounts(found, here, container, volumes)
 
 
-def _container(found: Findings, path: str, container: Container, *, host_network: bool) -> None:
+def _priority(found: Findings, path: str, name: str) -> None:
+    if name and found.check(path, names.dns_subdomain, name) and name not in PRIORITIES:
+        known = " and ".join(PRIORITIES)
+        found.note(path, f"{name} means nothing here; {known} do, as CPU weight and OOM score")
+
+
+def _container(found: Findings, path: str, container: Container) -> None:
     image = container.image
     if not _IMAGE.match(image) or len(image) > 512:
         found.error(f"{path}.image", f"{image[:80]!r} is no image", "write name:tag or name@digest")
     for name, words in (("command", container.command), ("args", container.args)):
         for i, word in enumerate(words):
             found.check(f"{path}.{name}[{i}]", names.text_block, word)
+    found.check(f"{path}.workingDir", names.no_control, container.working_dir)
     check_env(found, path, container)
-    _ports(found, f"{path}.ports", container.ports, host_network=host_network)
     _resources(found, f"{path}.resources", container.resources)
-    capabilities = container.security_context and container.security_context.capabilities
-    if capabilities:
-        for verb, listed in (("add", capabilities.add), ("drop", capabilities.drop)):
-            for i, name in enumerate(listed):
-                here = f"{path}.securityContext.capabilities.{verb}[{i}]"
-                if name.startswith("CAP_"):
-                    found.error(here, f"{name!r} has CAP_ before it", f"write {name[4:]}")
-                elif not _CAPABILITY.match(name):
-                    found.error(here, f"{name!r} is no capability", "write it as NET_ADMIN")
-    if container.readiness_probe:
-        ports = frozenset(port.name for port in container.ports if port.name)
-        check_probe(found, f"{path}.readinessProbe", container.readiness_probe, ports)
+    if container.security_context:
+        check_security(found, f"{path}.securityContext", container.security_context)
 
 
-def _ports(
-    found: Findings, path: str, ports: Sequence[ContainerPort], *, host_network: bool
-) -> None:
-    seen_names: set[object] = set()
-    seen_ports: set[object] = set()
-    for i, port in enumerate(ports):
-        here = f"{path}[{i}]"
-        check_port_number(found, f"{here}.containerPort", port.container_port)
-        if port.name:
-            found.check(f"{here}.name", names.port_name, port.name)
-            found.unique(f"{here}.name", port.name, seen_names, "the port")
-        if port.host_port:
-            check_port_number(found, f"{here}.hostPort", port.host_port)
-            on_host = f"{port.host_ip or '0.0.0.0'}:{port.host_port}/{port.protocol}"  # noqa: S104 - printed only
-            found.unique(f"{here}.hostPort", on_host, seen_ports, "the port of the host")
-        if host_network and port.host_port not in {0, port.container_port}:
-            message = f"must be {port.container_port}, the containerPort, with hostNetwork"
-            found.error(f"{here}.hostPort", message)
-        if port.host_ip:
-            found.check(f"{here}.hostIP", names.address, port.host_ip)
+def _life(found: Findings, path: str, container: Container, *, init: bool) -> None:
+    """Probes and hooks, and who may have them: what runs as long as the pod."""
+    if container.restart_policy and not init:
+        found.error(f"{path}.restartPolicy", "may be there in an init container only")
+    parts = {
+        "lifecycle": container.lifecycle,
+        "startupProbe": container.startup_probe,
+        "livenessProbe": container.liveness_probe,
+        "readinessProbe": container.readiness_probe,
+    }
+    if init and container.restart_policy != "Always":
+        for name, part in parts.items():
+            if part is not None:
+                message = "must not be there in an init container without restartPolicy: Always"
+                found.error(f"{path}.{name}", message)
+        return
+    ports = frozenset(port.name for port in container.ports if port.name)
+    for name, part in parts.items():
+        if isinstance(part, Probe):
+            check_probe(found, f"{path}.{name}", part, ports)
+    signal = container.lifecycle.stop_signal if container.lifecycle else ""
+    if signal and not _SIGNAL.match(signal):
+        here = f"{path}.lifecycle.stopSignal"
+        found.error(here, f"{signal[:80]!r} is no signal", "write it as SIGTERM")
 
 
 def _resources(found: Findings, path: str, resources: ResourceRequirements) -> None:
@@ -98,8 +118,8 @@ def _resources(found: Findings, path: str, resources: ResourceRequirements) -> N
             if name in _UNUSED_RESOURCES:
                 found.note(here, f"{name} is not limited on a host: ignored")
             elif name not in _LIMITS and kind == "limits":
-                message = f"a limit of {name} is not supported yet by this fleetd"
-                found.error(here, message, "limits of cpu and memory are")
+                message = f"{name} is not handed out on a host: ignored; give the container its"
+                found.note(here, f"{message} devices by privileged: true or by a hostPath")
             elif name not in _LIMITS:
                 found.note(here, "nothing is scheduled by resources: ignored")
     _requests_within_limits(found, path, resources.requests, resources.limits)

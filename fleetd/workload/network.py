@@ -40,7 +40,7 @@ def holder_words(copy: Copy, spec: PodSpec) -> list[str]:
         words = ["--network=host"]
     else:
         ports = _published([*spec.init_containers, *spec.containers])
-        words = [_hostname(spec), *(sh_word(f"--publish={port}") for port in ports)]
+        words = [_hostname(spec), *(sh_word(f"--publish={port}") for port in dict.fromkeys(ports))]
     if spec.host_ipc:
         words.append("--ipc=host")
     elif copy.profile.runtime is Runtime.DOCKER or copy.profile.runtime_version > 3:
