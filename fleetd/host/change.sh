@@ -233,3 +233,22 @@ reversed() {
 reverse_line() {
   REVERSED=$1$NL$REVERSED
 }
+
+# unmount_below DIR [KEPT]: takes off what is mounted below DIR, innermost first, but not what is below KEPT:
+# volumes in memory, and what a container mounted into a volume. Nothing may be deleted through a mount.
+unmount_below() {
+  BELOW=''
+  while IFS=' ' read -r _ _ _ _ at _; do
+    case $at in
+      "${2:-//}"/*) ;;
+      "$1"/*) BELOW=$at$NL$BELOW ;;
+    esac
+  done </proc/self/mountinfo
+  each unmount_one "$BELOW"
+}
+
+# unmount_one PATH, as the kernel writes it: blanks in octal. A busy one goes with its last user.
+unmount_one() {
+  at=$(printf %b. "$1")
+  umount -- "${at%.}" 2>/dev/null || SAID=$(umount -l -- "${at%.}" 2>&1) || fail unmount "$SAID"
+}

@@ -77,6 +77,7 @@ change() {
     OWN=''
     each keep_own "$REVERSED"
     stop_units "$OWN" "$STOP_S" || return 1
+    unmount_below "$HOME_DIR/empty" "$HOME_DIR/empty/$REVISION" || return 1
   fi
   if ! switch; then
     # Whatever stands there now is better than nothing; the ledger says that this apply was cut.

@@ -22,6 +22,7 @@ purge() {
   find_containers "label=fleetd.ds" || return 1
   take_away || return 1
   CHANGED=1
+  unmount_below "$STATE/w" || return 1
   rm -rf -- "$STATE/w" "$STATE/stage" "$STATE/ledger" "$STATE/owner" "$RUN" || fail purge "cannot delete $STATE" ||
     return 1
   rmdir -- "$STATE" 2>/dev/null

@@ -109,7 +109,7 @@ take_away() {
   daemon_reload || return 1
   on_units 60 "$OWN" reset-failed || :
   each remove_container "$FOUND" || return 1
-  each remove_home "$HOMES"
+  each remove_home "$HOMES" || return 1
   reversed "$DIRS"
   each remove_directory "$REVERSED"
   each forget_notes "$OWN$LENT_UNITS"
@@ -168,6 +168,7 @@ remove_container() {
 remove_home() {
   case $1 in *..* | "$STATE"/w/*/*/*) return 0 ;; "$STATE"/w/*/[ab]) ;; *) return 0 ;; esac
   case $NL$OTHERS in *"$TAB$1$NL"*) return 0 ;; esac
+  unmount_below "$1" || return 1
   rm -rf -- "$1"
   rmdir -- "${1%/*}" "$STATE/w" 2>/dev/null
   return 0

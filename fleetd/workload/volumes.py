@@ -1,23 +1,26 @@
 """Volumes: what they need on the host, and where they appear in a container.
 
-ConfigMaps and Secrets become directories of the copy, which only root can enter on the host; in the
-container they are read-only, with the modes of the document. A Secret's file is 0600 where the
-document says nothing else. An emptyDir lives as long as a pod would: through restarts, until the
-revision changes. A path of the host is root's: it is never relabelled, owned or removed.
+An emptyDir lives as long as a pod would: through restarts, until the revision changes; so does what
+a volume of files is told by the host. A path of the host is root's: it is never relabelled, owned
+or removed. A path below a volume stays in it, wherever symbolic links lead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from fleetd.core import names as legal
-from fleetd.core.bundle import BundleFile, Check, CheckKind, Inline, SecretBytes
-from fleetd.core.pod import Container, HostPathVolume, KeyToPath, PodSpec, Volume, VolumeMount
-from fleetd.workload.environment import Environment
+from fleetd.core import names as legal, quantity
+from fleetd.core.bundle import Check, CheckKind
+from fleetd.core.expansion import variables
+from fleetd.core.pod import Container, EmptyDirVolume, HostPathVolume, PodSpec, Volume, VolumeMount
+from fleetd.workload import prepare
+from fleetd.workload.environment import Environment, container_env
 from fleetd.workload.errors import RenderError
 from fleetd.workload.parts import Copy, Parts
+from fleetd.workload.resources import limit_of_memory
 from fleetd.workload.text import Text
+from fleetd.workload.volume_files import Files, files_of, is_optional
 
 _PATH = "spec.template.spec"
 _KINDS = {
@@ -30,8 +33,24 @@ _KINDS = {
     "CharDevice": CheckKind.CHAR_DEVICE,
     "BlockDevice": CheckKind.BLOCK_DEVICE,
 }
-_DEFAULT_MODE = 0o644
+_MADE = {CheckKind.MAKE_PATH, CheckKind.MAKE_DIRECTORY, CheckKind.MAKE_FILE}
+_PROPAGATION = {"None": "", "HostToContainer": "rslave", "Bidirectional": "rshared"}
 _EMPTY_DIR_MODE = 0o777
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """A path below a volume: `text` inside of `volume`, which is a directory of the host.
+
+    Where only the host can put it together, it stands in `variable`. `field` is its field path.
+    """
+
+    volume: str
+    text: Text
+    field: str
+    variable: str = ""
+    guarded: bool = True
+    """Whether somebody could have made a symbolic link there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +67,7 @@ class Mount:
     make: CheckKind | None = None
     mode: int = 0o755
     propagation: str = ""
+    below: Below | None = None
 
 
 def volume_parts(copy: Copy, spec: PodSpec) -> Parts:
@@ -58,8 +78,8 @@ def volume_parts(copy: Copy, spec: PodSpec) -> Parts:
     """
     parts = Parts()
     for at, volume in enumerate(spec.volumes):
-        parts += _volume(copy, volume, f"{_PATH}.volumes[{at}]")
-    for container in spec.containers:
+        parts += _volume(copy, spec, volume, f"{_PATH}.volumes[{at}]")
+    for container in (*spec.init_containers, *spec.containers):
         for mount in container.volume_mounts:
             parts += _sub_path_parts(copy, spec, mount)
     return parts
@@ -69,15 +89,24 @@ def mounts(copy: Copy, spec: PodSpec, container: Container, path: str) -> tuple[
     """The bind mounts of a container of the pod, in the order of the document.
 
     Raises:
-        RenderError: a path that an engine would read as something else.
+        RenderError: a path that an engine would read as something else, or that is not inside its
+        volume.
     """
     volumes = {volume.name: volume for volume in spec.volumes}
+    env: Environment | None = None
     found: list[Mount] = []
-    for i, mount in enumerate(container.volume_mounts):
-        here = f"{path}.volumeMounts[{i}]"
+    for at, mount in enumerate(container.volume_mounts):
+        here = f"{path}.volumeMounts[{at}]"
         if mount.name not in volumes:
             raise RenderError(f"{here}.name", f"there is no volume {mount.name!r}")
-        found.append(_mount(copy, volumes[mount.name], mount, here))
+        volume = volumes[mount.name]
+        below = None
+        if mount.sub_path_expr:
+            env = env or container_env(copy, spec, container, path)
+            below = _expanded(mount, env, at, f"{here}.subPathExpr")
+        elif mount.sub_path:
+            below = Text(mount.sub_path.rstrip("/")), "", f"{here}.subPath"
+        found.append(_mount(copy, spec, volume, mount, below, here))
     return tuple(found)
 
 
@@ -88,84 +117,115 @@ def prepare_lines(
 
     They may be cut anywhere, run again, and run in two launchers of a pod at once.
     """
-    del spec, container, env
-    return (*_cleared(empty_dirs(copy)), *_made(mounts))
+    del env  # its variables are there already
+    used = {mount.name for mount in container.volume_mounts}
+    volumes = [volume for volume in spec.volumes if volume.name in used]
+    lines = [line for volume in volumes for line in _prepared(copy, spec, volume)]
+    mounts = tuple(mounts)
+    return (
+        *prepare.cleared(of_revision(copy)),
+        *prepare.locked(copy.dir, lines),
+        *(line for mount in mounts for line in _made(mount)),
+        *(line for mount in mounts for line in _guarded(mount)),
+    )
 
 
-def empty_dirs(copy: Copy) -> str:
-    """The parent of the emptyDirs of this revision; what lies beside it is of an earlier one."""
+def of_revision(copy: Copy) -> str:
+    """Where this revision's emptyDirs are, and what the host tells; beside it is only older."""
     return f"{copy.dir}/empty/{copy.revision}"
 
 
-def _mount(copy: Copy, volume: Volume, mount: VolumeMount, path: str) -> Mount:
-    if message := mount.sub_path and legal.relative_path(mount.sub_path):
-        raise RenderError(f"{path}.subPath", message)
-    source = _source(copy, volume)
-    if mount.sub_path:
-        source = f"{source.rstrip('/')}/{mount.sub_path.rstrip('/')}"
-    for field, text in (("mountPath", mount.mount_path), ("subPath", source)):
+def _mount(
+    copy: Copy,
+    spec: PodSpec,
+    volume: Volume,
+    mount: VolumeMount,
+    sub_path: tuple[Text, str, str] | None,
+    path: str,
+) -> Mount:
+    files = files_of(copy, spec, volume, path)
+    root = _source(copy, spec, volume)
+    source, below = Text(root), None
+    if sub_path is not None:
+        text, variable, field = sub_path
+        if text.literal is not None and (message := legal.relative_path(text.literal)):
+            raise RenderError(field, message)
+        below = Below(root, text, field, variable, guarded=files is None)
+        end = Text.variable(variable) if variable else text
+        source = Text(f"{root.rstrip('/')}/{end.marked}")
+    target = mount.mount_path if mount.mount_path.startswith("/") else f"/{mount.mount_path}"
+    for field, written in (("mountPath", target), ("subPath", source.marked)):
         # Engines read a mount as fields between commas, and docker reads them as CSV.
-        if bad := set(text) & set(",\"'\n\r\0"):
-            raise RenderError(f"{path}.{field}", f"{text!r} must not contain {min(bad)!r}")
-    files = volume.config_map or volume.secret
-    if files and mount.sub_path:
-        inside = {file.path for file in _volume(copy, volume, path).files}
-        if source not in inside and not any(file.startswith(f"{source}/") for file in inside):
-            raise RenderError(f"{path}.subPath", f"volume {volume.name} has no {mount.sub_path}")
-    if not (volume.host_path or files):
-        return Mount(
-            Text(source),
-            mount.mount_path,
-            mount.read_only,
-            CheckKind.MAKE_DIRECTORY,
-            _EMPTY_DIR_MODE,
-        )
-    make = _KINDS[volume.host_path.type] if volume.host_path else None
-    if make not in {CheckKind.MAKE_PATH, CheckKind.MAKE_DIRECTORY, CheckKind.MAKE_FILE}:
-        make = None
-    if mount.sub_path and make:
-        make = CheckKind.MAKE_PATH
-    return Mount(Text(source), mount.mount_path, mount.read_only or files is not None, make)
+        if bad := set(written) & set(",\"'\n\r"):
+            raise RenderError(f"{path}.{field}", f"{written!r} must not contain {min(bad)!r}")
+    make, mode = _missing(volume, files, below)
+    if files and below and below.text.literal and not make and not files.has(below.text.literal):
+        raise RenderError(below.field, f"volume {volume.name} has no {below.text.literal}")
+    return Mount(
+        source,
+        target,
+        mount.read_only or files is not None,
+        make,
+        mode,
+        _PROPAGATION[mount.mount_propagation],
+        below,
+    )
 
 
-def _source(copy: Copy, volume: Volume) -> str:
+def _missing(
+    volume: Volume, files: Files | None, below: Below | None
+) -> tuple[CheckKind | None, int]:
+    """What to make of a source that is not there, and with which mode."""
+    if files is not None:
+        # Kubernetes makes a directory of every path that is missing; a document's slip is told.
+        wanted = below is not None and (bool(below.variable) or is_optional(volume))
+        return (CheckKind.MAKE_DIRECTORY if wanted else None), 0o755
+    if volume.host_path is None:
+        return CheckKind.MAKE_DIRECTORY, _EMPTY_DIR_MODE
+    if below is not None:
+        return CheckKind.MAKE_PATH, 0o755
+    make = _KINDS[volume.host_path.type]
+    return (make if make in _MADE else None), 0o755
+
+
+def _expanded(mount: VolumeMount, env: Environment, at: int, path: str) -> tuple[Text, str, str]:
+    """The path, the variable that it stands in unless it is the same everywhere, and its field."""
+    for name in variables(mount.sub_path_expr):
+        if name not in env.variables:
+            raise RenderError(path, f"the container has no variable {name}")
+    text = env.expand(mount.sub_path_expr, path)
+    if text.secret:
+        raise RenderError(path, "would show a secret in the list of mounts")
+    if text.literal is not None:
+        return Text(text.literal.rstrip("/")), "", path
+    return text, f"fleetd_below_{at}", path
+
+
+def _source(copy: Copy, spec: PodSpec, volume: Volume) -> str:
     if volume.host_path is not None:
         return volume.host_path.path
-    if volume.config_map or volume.secret:
+    files = files_of(copy, spec, volume, volume.name)
+    if files is not None and not files.written:
         return f"{copy.dir}/vol/{volume.name}"
-    return f"{empty_dirs(copy)}/{volume.name}"
+    return f"{of_revision(copy)}/{volume.name}"
 
 
-def _volume(copy: Copy, volume: Volume, path: str) -> Parts:
+def _volume(copy: Copy, spec: PodSpec, volume: Volume, path: str) -> Parts:
     if volume.host_path is not None:
         return _host_path(volume.host_path, f"{path}.hostPath")
-    directory = _source(copy, volume)
-    if volume.config_map is not None:
-        config_map = volume.config_map
-        found = copy.content.config_maps.get(config_map.name)
-        if found is None and not config_map.optional:
-            raise RenderError(f"{path}.configMap", f"there is no ConfigMap {config_map.name}")
-        contents: Mapping[str, Inline | SecretBytes] = {
-            key: Inline.of(data) for key, data in (found or {}).items()
-        }
-        return _files(directory, contents, config_map.items, config_map.default_mode, path)
-    if volume.secret is not None:
-        secret = volume.secret
-        digests = copy.content.secrets.get(secret.secret_name)
-        if digests is None and not secret.optional:
-            raise RenderError(f"{path}.secret", f"there is no Secret {secret.secret_name}")
-        contents = {
-            key: SecretBytes(copy.ds.namespace, secret.secret_name, key, digest)
-            for key, digest in (digests or {}).items()
-        }
-        mode = 0o600 if secret.default_mode == _DEFAULT_MODE else secret.default_mode
-        return _files(directory, contents, secret.items, mode, path, optional=secret.optional)
+    directory = _source(copy, spec, volume)
+    parents: tuple[tuple[str, int], ...] = (
+        (f"{copy.dir}/empty", 0o755),
+        (of_revision(copy), 0o755),
+    )
+    files = files_of(copy, spec, volume, path)
+    if files is None:
+        return Parts(directories=(*parents, (directory, _EMPTY_DIR_MODE)))
+    if not files.written:
+        parents = ((f"{copy.dir}/vol", 0o755),)
     return Parts(
-        directories=(
-            (f"{copy.dir}/empty", 0o755),
-            (empty_dirs(copy), 0o755),
-            (directory, _EMPTY_DIR_MODE),
-        )
+        files.bundled(directory, _fs_group(spec)),
+        directories=(*parents, *((each, 0o755) for each in files.directories(directory))),
     )
 
 
@@ -175,43 +235,18 @@ def _host_path(volume: HostPathVolume, path: str) -> Parts:
     return Parts(checks=(Check(_KINDS[volume.type], volume.path),))
 
 
-def _files(
-    directory: str,
-    contents: Mapping[str, Inline | SecretBytes],
-    items: Sequence[KeyToPath],
-    default_mode: int,
-    path: str,
-    *,
-    optional: bool = False,
-) -> Parts:
-    """A volume's keys as files; with `items` only those, under their own paths and modes."""
-    wanted = items or [KeyToPath(key=key, path=key) for key in sorted(contents)]
-    files: list[BundleFile] = []
-    directories = {directory.rpartition("/")[0], directory}
-    for item in wanted:
-        if message := legal.relative_path(item.path):
-            raise RenderError(path, f"{item.path!r} {message}")
-        if item.key not in contents:
-            if optional:
-                continue
-            raise RenderError(path, f"there is no key {item.key}")
-        mode = default_mode if item.mode is None else item.mode
-        files.append(BundleFile(f"{directory}/{item.path}", mode, contents[item.key]))
-        steps = item.path.split("/")[:-1]
-        directories |= {f"{directory}/{'/'.join(steps[:n])}" for n in range(1, len(steps) + 1)}
-    return Parts(tuple(files), directories=tuple((d, 0o755) for d in sorted(directories)))
-
-
 def _sub_path_parts(copy: Copy, spec: PodSpec, mount: VolumeMount) -> Parts:
-    """A subPath of a path of the host or of an emptyDir is made when it is missing."""
+    """A subPath of a path of the host or of an emptyDir on disk is made when it is missing."""
     volume = next((v for v in spec.volumes if v.name == mount.name), None)
-    if not mount.sub_path or volume is None or volume.config_map or volume.secret:
+    if not mount.sub_path or volume is None or files_of(copy, spec, volume, mount.name):
         return Parts()
-    path = f"{_source(copy, volume).rstrip('/')}/{mount.sub_path.rstrip('/')}"
+    base = _source(copy, spec, volume)
     if volume.host_path is not None:
+        path = f"{base.rstrip('/')}/{mount.sub_path.rstrip('/')}"
         return Parts(checks=(Check(CheckKind.MAKE_PATH, path),))
+    if _in_memory(volume) or _fs_group(spec) is not None:
+        return Parts()  # it would lie below the mount, or be of another group
     steps = mount.sub_path.rstrip("/").split("/")
-    base = _source(copy, volume)
     return Parts(
         directories=tuple(
             (f"{base}/{'/'.join(steps[:n])}", _EMPTY_DIR_MODE) for n in range(1, len(steps) + 1)
@@ -219,19 +254,49 @@ def _sub_path_parts(copy: Copy, spec: PodSpec, mount: VolumeMount) -> Parts:
     )
 
 
-def _cleared(kept: str) -> Iterable[str]:
-    """Takes away the emptyDirs of earlier revisions, as they would have gone with their pods."""
-    parent, _, revision = kept.rpartition("/")
-    yield f"for left in {parent}/*; do"
-    yield f'  case $left in */{revision}) ;; *) rm -rf -- "$left" ;; esac'
-    yield "done"
+def _prepared(copy: Copy, spec: PodSpec, volume: Volume) -> Iterator[str]:
+    """What is made of a volume under the copy's lock."""
+    group, directory = _fs_group(spec), _source(copy, spec, volume)
+    files = files_of(copy, spec, volume, volume.name)
+    if files is not None:
+        yield from files.lines
+        for path, (content, mode) in files.written.items():
+            yield from prepare.written(f"{directory}/{path}", content, mode, group)
+        if group is not None:
+            yield from prepare.shared(files.directories(directory), group)
+    elif _in_memory(volume):
+        size = _size(volume.empty_dir, limit_of_memory(spec))
+        yield from prepare.in_memory(directory, size, group)
+    elif volume.host_path is None and group is not None:
+        yield from prepare.empty(directory, group)
 
 
-def _made(mounts: Iterable[Mount]) -> Iterable[str]:
-    """What a reboot may have taken: paths under /run that the document lets be made."""
-    for mount in mounts:
-        source = mount.source.sh()
-        if mount.make is CheckKind.MAKE_FILE:
-            yield f"[ -e {source} ] || : >{source}"
-        elif mount.make:
-            yield f"[ -e {source} ] || mkdir -p -m {mount.mode:04o} {source}"
+def _size(volume: EmptyDirVolume | None, limit: int | None) -> int | None:
+    """The smaller of what the volume and what the pod may use; None: half of the host's memory."""
+    given = volume.size_limit if volume else None
+    sizes = [size for size in (quantity.whole(given) if given else 0, limit) if size]
+    return min(sizes, default=None)
+
+
+def _in_memory(volume: Volume) -> bool:
+    return volume.empty_dir is not None and volume.empty_dir.medium == "Memory"
+
+
+def _fs_group(spec: PodSpec) -> int | None:
+    return spec.security_context.fs_group if spec.security_context else None
+
+
+def _made(mount: Mount) -> Iterator[str]:
+    """What is missing where it may be made; a reboot takes paths under /run."""
+    if mount.below and mount.below.variable:
+        yield from prepare.expanded(mount.below.variable, mount.below.text, mount.below.field)
+    source = mount.source.sh()
+    if mount.make is CheckKind.MAKE_FILE:
+        yield f"[ -e {source} ] || : >{source}"
+    elif mount.make:
+        yield f"[ -e {source} ] || mkdir -p -m {mount.mode:04o} {source}"
+
+
+def _guarded(mount: Mount) -> Iterator[str]:
+    if mount.below and mount.below.guarded:
+        yield from prepare.inside(mount.below.volume, mount.source, mount.below.field)

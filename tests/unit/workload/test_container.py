@@ -318,7 +318,7 @@ def test_volumes_become_files_directories_and_checks() -> None:
     bundle = container({"volumes": VOLUMES}).bundle
     modes = {file.path.removeprefix(f"{COPY}/vol/"): file.mode for file in bundle.files}
     assert modes["conf/app.conf"] == 0o444
-    assert modes["db/a/b/u"] == 0o600
+    assert modes["db/a/b/u"] == 0o644
     assert modes["open/password"] == 0o440
     assert [(check.kind, check.subject) for check in bundle.checks] == [
         (CheckKind.MAKE_PATH, "/any"),
