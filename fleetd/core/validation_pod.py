@@ -11,7 +11,7 @@ from fleetd.core.paths import child
 from fleetd.core.pod import Container, PodSpec, Probe, Quantity, ResourceRequirements
 from fleetd.core.validation_env import check_env, check_resource_refs
 from fleetd.core.validation_network import check_network, check_ports
-from fleetd.core.validation_probes import check_probe
+from fleetd.core.validation_probes import check_lifecycle, check_probe
 from fleetd.core.validation_security import check_pod_security, check_security
 from fleetd.core.validation_volumes import check_mounts, check_volumes
 
@@ -55,7 +55,8 @@ def check_pod(found: Findings, path: str, spec: PodSpec) -> None:
             found.check(f"{here}.name", names.dns_label, container.name)
             found.unique(f"{here}.name", container.name, seen, "the container")
             _container(found, here, container)
-            _life(found, here, container, init=field == "initContainers")
+            grace_s = spec.termination_grace_period_seconds
+            _life(found, here, container, grace_s, init=field == "initContainers")
             ends = field == "initContainers" and container.restart_policy != "Always"
             taken = set() if ends else on_host
             check_ports(
@@ -84,7 +85,7 @@ def _container(found: Findings, path: str, container: Container) -> None:
         check_security(found, f"{path}.securityContext", container.security_context)
 
 
-def _life(found: Findings, path: str, container: Container, *, init: bool) -> None:
+def _life(found: Findings, path: str, container: Container, grace_s: int, *, init: bool) -> None:
     """Probes and hooks, and who may have them: what runs as long as the pod."""
     if container.restart_policy and not init:
         found.error(f"{path}.restartPolicy", "may be there in an init container only")
@@ -104,6 +105,8 @@ def _life(found: Findings, path: str, container: Container, *, init: bool) -> No
     for name, part in parts.items():
         if isinstance(part, Probe):
             check_probe(found, f"{path}.{name}", part, ports)
+        elif part is not None:
+            check_lifecycle(found, f"{path}.{name}", part, ports, grace_s)
     signal = container.lifecycle.stop_signal if container.lifecycle else ""
     if signal and not _SIGNAL.match(signal):
         here = f"{path}.lifecycle.stopSignal"
