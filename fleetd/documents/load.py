@@ -20,6 +20,7 @@ from fleetd.core.fields import Plain
 from fleetd.core.findings import Findings
 from fleetd.core.paths import join, parent
 from fleetd.core.validation import validate
+from fleetd.documents.accounts import BINDINGS, Accounts
 from fleetd.documents.content import fold_files, fold_string_data
 from fleetd.documents.structure import Structure
 from fleetd.documents.yaml import MAX_BYTES, Document, parse
@@ -101,6 +102,7 @@ def load(paths: Sequence[str], stdin: BinaryIO) -> Documents:
         message = f"nothing{kinds} in {', '.join(paths) or 'no file'}"
         raise InvalidInput(f"{message}: fleetd takes DaemonSet, ConfigMap, Secret and Namespace")
     loader.check_twice()
+    loader.notes.extend(loader.accounts.notes())
     if loader.problems:
         raise InvalidInput(loader.problems)
     return Documents(tuple(loader.objects), dict(loader.skipped), tuple(loader.notes))
@@ -112,6 +114,7 @@ class _Loader:
         self.notes: list[Problem] = []
         self.objects: list[Loaded] = []
         self.skipped: Counter[str] = Counter()
+        self.accounts = Accounts()
         self.namespaces = 0
 
     def files(self, path: str) -> list[Path]:
@@ -182,6 +185,8 @@ class _Reading:
             for i, item in enumerate(data["items"]):
                 self.take(item, f"{prefix}items[{i}].")
             return None
+        if kind in BINDINGS:
+            self.loader.accounts.bind(data)
         root = self._root(prefix, kind, version)
         if root is not None:
             self._object(data, prefix, root)
@@ -228,6 +233,9 @@ class _Reading:
         self._tell(found, prefix)
         if thing is not None and not found.errors():
             lines = self._lines(prefix)
+            if root == "DaemonSet":
+                line = lines("spec.template.spec")
+                self.loader.accounts.take(data, self.source, line, prefix)
             self.loader.objects.append(Loaded(thing, raw, self.source, lines(""), lines))
 
     def _default_daemonset(self, found: Findings, raw: dict[str, Any]) -> None:
