@@ -1,0 +1,119 @@
+"""The hosts of a run made ready: every registry that manifests name is ours, and answers.
+
+What no registry can give (a name with a digest, a pull policy of Never) is put into the hosts'
+engines. A digest is the hash of the image that the vendor made, so its name is written into the
+engine's own list of names, as if it had been pulled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Self
+
+from tests.e2e.lab import COORDINATOR_IP, Fleet, Host
+from tests.e2e.lab.machine import run, wait_until
+from tests.e2e.manifests.images import Image
+
+PORT: Final = 80
+_SCRIPT: Final = Path(__file__).with_name("registry.py")
+
+
+class Yard:
+    """A fleet whose hosts can have every one of these images."""
+
+    def __init__(self, fleet: Fleet, images: Mapping[str, Image]) -> None:
+        self.fleet = fleet
+        self.images = images
+        self._directory = fleet.directory / "registry"
+
+    def __enter__(self) -> Self:
+        """Fill the registry and start it, and set up every host."""
+        for image in self.images.values():
+            if not image.digested:
+                image.publish(self._directory)
+        words = [sys.executable, _SCRIPT, self._directory, COORDINATOR_IP, PORT]
+        self._server = self.fleet.start_coordinator([str(word) for word in words])
+        check = ["ip", "netns", "exec", self.fleet.netns, "bash", "-c"]
+        probe = [*check, f": </dev/tcp/{COORDINATOR_IP}/{PORT}"]
+        wait_until(lambda: run(probe, check=False).returncode == 0, 20, "the registry")
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(self._set_up, self.fleet.hosts.values()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the registry."""
+        self._server.kill()
+        self._server.communicate()
+
+    def _set_up(self, host: Host) -> None:
+        registries = sorted({image.repository[0] for image in self.images.values()})
+        if host.spec.runtime == "podman":
+            lines = [
+                f'[[registry]]\nprefix = "{name}"\nlocation = "{COORDINATOR_IP}:{PORT}"\n'
+                "insecure = true\n"
+                for name in registries
+            ]
+            _write(host, "etc/containers/registries.conf.d/lab.conf", "\n".join(lines))
+        else:
+            with (host.rootfs / "etc/hosts").open("a") as hosts:
+                hosts.writelines(f"{COORDINATOR_IP} {name.split(':')[0]}\n" for name in registries)
+            daemon = {
+                "insecure-registries": registries,
+                "registry-mirrors": [f"http://{COORDINATOR_IP}:{PORT}"],
+            }
+            _write(host, "etc/docker/daemon.json", json.dumps(daemon))
+        for image in self.images.values():
+            if image.loaded:
+                self._load(host, image)
+        if host.spec.runtime == "docker":
+            host.sh("systemctl stop docker.socket docker")
+            self._name_by_digest(host)
+            host.sh("systemctl start docker")
+        else:
+            self._name_by_digest(host)
+
+    def _load(self, host: Host, image: Image) -> None:
+        archive = self.fleet.directory / "share" / "images" / _file_name(image)
+        image.archive(archive)
+        host.sh(f"{host.spec.runtime} load --input /opt/lab/images/{archive.name}")
+
+    def _name_by_digest(self, host: Host) -> None:
+        digested = [image for image in self.images.values() if image.digested]
+        if not digested:
+            return
+        if host.spec.runtime == "podman":
+            [path] = host.disk.mounts["/var/lib/containers"].glob("storage/*-images/images.json")
+            listed = json.loads(path.read_text())
+            for image in digested:
+                mine = hashlib.sha256(image.config).hexdigest()
+                [entry] = [each for each in listed if each["id"] == mine]
+                entry.setdefault("names", []).append(_by_digest(image))
+            path.write_text(json.dumps(listed))
+            return
+        [path] = host.disk.mounts["/var/lib/docker"].glob("image/*/repositories.json")
+        named = json.loads(path.read_text())
+        for image in digested:
+            name = _by_digest(image).removeprefix("docker.io/library/").removeprefix("docker.io/")
+            mine = f"sha256:{hashlib.sha256(image.config).hexdigest()}"
+            named["Repositories"].setdefault(name.partition("@")[0], {})[name] = mine
+        path.write_text(json.dumps(named))
+
+
+def _by_digest(image: Image) -> str:
+    registry, path, _ = image.repository
+    return f"{registry}/{path}@{image.name.partition('@')[2]}"
+
+
+def _file_name(image: Image) -> str:
+    return f"standin-{hashlib.sha256(image.name.encode()).hexdigest()[:16]}.tar"
+
+
+def _write(host: Host, path: str, text: str) -> None:
+    target = host.rootfs / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
