@@ -5,7 +5,7 @@ Each fake in `fleetd.testing` is held to the same contract tests as the adapter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -56,6 +56,15 @@ class Streams(Protocol):
         on_stderr: Callable[[bytes], None],
     ) -> Output:
         """Run to the end, or until cancelled; the output's own stdout and stderr stay empty."""
+        ...
+
+    async def upload(
+        self, name: str, ssh: Ssh, stdin: bytes, chunks: AsyncIterator[bytes], *, timeout_s: float
+    ) -> Output:
+        """Send `stdin` and then the chunks, each taken when the one before it has left.
+
+        A host that ends early is sent no more.
+        """
         ...
 
 

@@ -7,7 +7,7 @@ beyond the limit (P 23), and an end without an exit status stays visible as None
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import asyncssh
 from asyncssh import SSHClientConnection
@@ -27,6 +27,9 @@ class _Session(asyncssh.SSHClientSession[bytes]):
         self._status: int | None = None
         self.why = ""
         self.done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self.writable = asyncio.Event()
+        """Set while what was written has left, but for a little."""
+        self.writable.set()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         (self._on_stderr if datatype == asyncssh.EXTENDED_DATA_STDERR else self._on_stdout)(data)
@@ -37,11 +40,18 @@ class _Session(asyncssh.SSHClientSession[bytes]):
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:  # noqa: FBT001
         self.why = f"the remote shell was killed by SIG{plain(signal)}"
 
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
     def connection_lost(self, exc: Exception | None) -> None:
         if self._status is None and not self.why:
             self.why = f"the connection was lost ({plain(exc)})" if exc else "no exit status came"
         if not self.done.done():
             self.done.set_result(self._status)
+        self.writable.set()
 
 
 class Exec:
@@ -59,8 +69,16 @@ class Exec:
         self.sent = False
         self.over = False
 
-    async def run(self, stdin: bytes, timeout_s: float, limit: int) -> Output:
+    async def run(
+        self,
+        stdin: bytes,
+        timeout_s: float,
+        limit: int,
+        chunks: AsyncIterator[bytes] | None = None,
+    ) -> Output:
         """Run within `timeout_s`, opening included (P 12); keep at most `limit` bytes of output.
+
+        The chunks follow `stdin`, each when the one before has left.
 
         Raises TimeoutError; whatever else happens is told in the output.
         """
@@ -78,7 +96,7 @@ class Exec:
             return take
 
         async with asyncio.timeout(timeout_s):
-            status, why = await self._run(stdin, sink(kept[0]), sink(kept[1]))
+            status, why = await self._run(stdin, sink(kept[0]), sink(kept[1]), chunks)
         if room < 0:
             self.over = False
             status, why = None, f"more than {limit} bytes of output; cut off there"
@@ -89,7 +107,13 @@ class Exec:
         status, why = await self._run(stdin, on_stdout, on_stderr)
         return Output(status, error=why, sent=self.sent)
 
-    async def _run(self, stdin: bytes, on_stdout: Sink, on_stderr: Sink) -> tuple[int | None, str]:
+    async def _run(
+        self,
+        stdin: bytes,
+        on_stdout: Sink,
+        on_stderr: Sink,
+        chunks: AsyncIterator[bytes] | None = None,
+    ) -> tuple[int | None, str]:
         session = _Session(on_stdout, on_stderr)
         try:
             self._channel, _ = await self._connection.create_session(
@@ -101,6 +125,8 @@ class Exec:
         self.sent = True
         try:
             self._channel.write(stdin)
+            if chunks is not None:
+                await self._feed(self._channel, session, chunks)
             self._channel.write_eof()
         except (OSError, asyncssh.Error) as error:
             # The host may have closed already, and said why: its output and status tell more.
@@ -108,3 +134,16 @@ class Exec:
         status = await session.done
         self.over = True
         return status, session.why
+
+    async def _feed(
+        self,
+        channel: asyncssh.SSHClientChannel[bytes],
+        session: _Session,
+        chunks: AsyncIterator[bytes],
+    ) -> None:
+        """Write the chunks at the pace of the far end, until it has ended."""
+        async for chunk in chunks:
+            channel.write(chunk)
+            await session.writable.wait()
+            if session.done.done():
+                return

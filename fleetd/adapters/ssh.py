@@ -11,7 +11,7 @@ import base64
 import contextlib
 import hashlib
 import resource
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from fleetd.adapters import known_hosts
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fleetd.adapters.connections import Connections, Held
 
 FILES = 65536
+UPLOAD_LIMIT = 1 << 20
+"""What an upload's reply may be long, in bytes."""
 
 
 def raise_file_limit() -> None:
@@ -107,6 +109,26 @@ class SshTransport:
             return Output(None, error=str(error), sent=False)
         try:
             return await Exec(connection, LINE).stream(stdin, on_stdout, on_stderr)
+        finally:
+            connection.abort()
+
+    async def upload(
+        self, name: str, ssh: Ssh, stdin: bytes, chunks: AsyncIterator[bytes], *, timeout_s: float
+    ) -> Output:
+        from fleetd.adapters.sessions import Exec  # noqa: PLC0415  (loads asyncssh)
+        from fleetd.adapters.troubles import Unreachable  # noqa: PLC0415
+
+        try:
+            # Its own connection: a long upload holds up nobody's visit.
+            connection = await self._connections().open(name, ssh)
+        except Unreachable as error:
+            return Output(None, error=str(error), sent=False)
+        run = Exec(connection, LINE)
+        try:
+            return await run.run(stdin, timeout_s, UPLOAD_LIMIT, chunks)
+        except TimeoutError:
+            why = f"no end within {timeout_s:g} s; the connection was cut"
+            return Output(None, error=why, sent=run.sent)
         finally:
             connection.abort()
 

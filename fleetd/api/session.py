@@ -38,7 +38,8 @@ class Session:
         sink = _Both(self.sink, progress)
         visits = Visits(self.transport)
         rendering = Rendering(self.store)
-        images = Images(visits, rendering, self.store, self.clock, sink, self.fleet.id)
+        who = (self.fleet.id, self.fleet.term)
+        images = Images(visits, rendering, self.store, self.clock, sink, *who)
         fence = Fence(self.fleet.id, self.fleet.key, self.fleet.term)
         return Reconciler(
             store=self.store,

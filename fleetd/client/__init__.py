@@ -187,3 +187,9 @@ class Client(Reads, Protocol):
     async def purge(self, node: str, progress: Progress) -> Report:
         """Take every trace of the fleet off a host."""
         ...
+    async def push_image(
+        self, archive: str, nodes: Sequence[str], progress: Progress
+    ) -> Report:
+        """Bring the images of an archive to these nodes, or to every host of the inventory."""
+        ...
+

@@ -6,6 +6,7 @@ works without one.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol
@@ -17,11 +18,13 @@ from fleetd.api import (
     diffs,
     history,
     hosts,
+    images,
     reading,
     rollouts,
     running,
     streams,
 )
+from fleetd.api.archives import read_archive
 from fleetd.api.fleet import Fleet, open_fleet
 from fleetd.api.nodes import Nodes
 from fleetd.api.rehearsal import Rehearsal
@@ -155,7 +158,8 @@ class Local:
         changes, scope = self._take_in(session.store, documents, prune=prune)
         progress("applied", {"changes": changes})
         report = await running.run(session, scope, options, progress, changes)
-        return self._told(session.store, replace(report, notes=(*_notes(documents), *report.notes)))
+        notes = (*_notes(documents), *images.login_notes(session.store, scope), *report.notes)
+        return self._told(session.store, replace(report, notes=notes))
 
     async def delete(
         self,
@@ -375,6 +379,15 @@ class Local:
             f"{change.namespace}/{change.name}"
             for change in report.changes
             if change.kind == "DaemonSet"
+    async def push_image(
+        self, archive: str, nodes: Sequence[str], progress: Progress
+    ) -> Report:
+        """Bring the images of an archive to hosts."""
+        wanted = await asyncio.to_thread(read_archive, archive)
+        session = self._session()
+        chosen = hosts.named(session, nodes, every=not nodes)
+        return await images.push(session, self.streams, wanted, chosen, progress)
+
         }
         shapes = [
             shape

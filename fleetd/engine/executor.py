@@ -41,12 +41,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One action and what became of it; `seen` is what the host showed at the end of the visit."""
+    """One action and what became of it; `seen` is what the host showed at the end of the visit.
+
+    `notes` are sentences about what was done to units that are the host's own.
+    """
 
     action: Action
     outcome: Outcome
     message: str = ""
     seen: Part[Observation] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ class Executor:
             )
             secrets = self.rendering.secrets(bundle)
             values = self.rendering.values(action.ds, action.revision, node, self.fence.fleet)
+            replaces = self.rendering.daemonset(action.ds, action.revision).replaces
         except CannotRender as error:
             return Step(action, Outcome.FAILED, str(error))
         order = requests.Apply(
@@ -139,8 +144,14 @@ class Executor:
             # What a new revision needs (restart, reload, nothing) is told by the files it changes.
             mode=action.mode if isinstance(action, Repair) else Mode.START,
             secrets=secrets,
+            replaces=replaces,
         )
-        return _step(action, await self.visits.send(node, order))
+        reply = await self.visits.send(node, order)
+        if isinstance(reply, Failed) and reply.step == "image" and isinstance(action, Repair):
+            # Somebody took the image away; a repair that needs none asks no registry.
+            problem = await self.images.ensure(action.ds, action.revision, node, profile)
+            reply = problem or await self.visits.send(node, order)
+        return _step(action, reply)
 
 
 async def _slow_start(waiting: Sequence[Start], act: _Act, steps: dict[Action, Step]) -> None:
@@ -172,8 +183,8 @@ async def _slow_start(waiting: Sequence[Start], act: _Act, steps: dict[Action, S
 def _step(action: Action, reply: Reply) -> Step:
     seen = observation_of(reply)
     match reply:
-        case Ok():
-            return Step(action, Outcome.DONE, "", seen)
+        case Ok(notes=notes):
+            return Step(action, Outcome.DONE, "; ".join(notes), seen, notes)
         case Failed(step=step, message=message):
             return Step(action, Outcome.FAILED, f"{step}: {message}", seen)
         case Refused(message=message):

@@ -15,13 +15,15 @@ from secrets import token_hex
 from fleetd.core.facts import Known, Observation, Part, Unknown
 from fleetd.core.node import Node
 from fleetd.host.replies import Failed, Lost, Ok, Refused, Reply, parse
-from fleetd.host.requests import Apply, Observe, Pull, Purge, Remove, Request
+from fleetd.host.requests import Apply, Load, Observe, Pull, Purge, Remove, Request
 from fleetd.host.wire import encode
 from fleetd.ports import Transport
 
 OBSERVE_S = 60.0
 CHANGE_S = 180.0
 """What an apply or a removal may take beside the graceful stop of the old copy."""
+LOAD_S = 7200.0
+"""For an archive on its way through a slow link, and its load; a dead link is noticed before."""
 
 
 def patience(request: Request) -> float:
@@ -31,6 +33,8 @@ def patience(request: Request) -> float:
             return CHANGE_S + bundle.stop_s
         case Pull(wait_s=wait_s):
             return OBSERVE_S + wait_s
+        case Load():
+            return LOAD_S
         case Remove() | Purge():
             return CHANGE_S * 2
         case _:

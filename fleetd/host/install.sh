@@ -1,8 +1,8 @@
 # The second half of an apply, once it is decided: from the intent in the ledger to the finished job.
 # shellcheck disable=SC2034,SC2153,SC2154,SC2174
 
-# ledger_lines COMPLETE: sets LINES to the lines of this copy. Directories and borrowed units are remembered
-# from earlier applies: only the first one knew what was there before.
+# ledger_lines COMPLETE: sets LINES to the lines of this copy. Directories, and borrowed and replaced units, are
+# remembered from earlier applies: only the first one knew what was there before.
 ledger_lines() {
   place=$DS$TAB$SLOT
   LINES="copy$TAB$place$TAB$REVISION$TAB$BUNDLE$TAB$RUNTIME$TAB$1$TAB$STOP_S$TAB$HOME_DIR$NL"
@@ -13,7 +13,7 @@ ledger_lines() {
   each ledger_image "$IMAGES"
   each ledger_user "$USERS"
   each ledger_kept "$MINE"
-  each ledger_borrowed "$LENDERS"
+  each ledger_former "$FORMER"
   LINES=$LINES$MADE
 }
 
@@ -48,13 +48,11 @@ ledger_user() {
 }
 
 ledger_kept() {
-  case $1 in dir | borrowed) LINES=$LINES$line$NL ;; esac
+  case $1 in dir | borrowed | replaced) LINES=$LINES$line$NL ;; esac
 }
 
-ledger_borrowed() {
-  case $NL$LINES in *"${NL}borrowed$TAB$place$TAB$1$TAB"*) return 0 ;; esac
-  state_of "$1"
-  LINES="${LINES}borrowed$TAB$place$TAB$1$TAB$FILE_STATE$TAB$ACTIVE$NL"
+ledger_former() {
+  case $NL$LINES in *"$NL$1$TAB$2$TAB$3$TAB$4$TAB"*) ;; *) LINES=$LINES$line$NL ;; esac
 }
 
 # change: everything on disk, in an order that can be cut anywhere.
@@ -82,8 +80,9 @@ change() {
   if ! switch; then
     # Whatever stands there now is better than nothing; the ledger says that this apply was cut.
     step=$STEP why=$WHY
+    # But not beside the unit that it is to replace.
     systemctl daemon-reload >/dev/null 2>&1
-    on_units 60 "$NEW_UNITS" start --no-block
+    [ -n "$AWAY" ] || on_units 60 "$STARTED" start --no-block
     fail "$step" "$why" || return 1
   fi
 }
@@ -95,8 +94,48 @@ prepare() {
   # What the old copy had and the new one lacks stays in the ledger until it is deleted.
   OLD=''
   each keep_old "$MINE"
+  supersede_images || return 1
   put_ledger "$OTHERS$LINES$OLD" || return 1
-  each make_user "$USERS" && make_directories && place_beside
+  make_users && make_directories && place_beside
+}
+
+# make_users: those that are missing. systemd-sysusers reads a file of this order only: one that stayed in
+# /etc/sysusers.d would be carried out again at every boot, and put users into groups that are not ours any more.
+make_users() {
+  MISSING=''
+  each missing_user "$USERS"
+  [ -n "$MISSING" ] || return 0
+  if command -v systemd-sysusers >/dev/null 2>&1; then
+    printf '%s' "$MISSING" >"$STAGE/users.conf" || fail users "no room for $STAGE/users.conf" || return 1
+    SAID=$(systemd-sysusers "$STAGE/users.conf" 2>&1 9>&-)
+    each user_exists "$USERS" && return 0
+    command -v useradd >/dev/null 2>&1 || fail users "systemd-sysusers: $SAID" || return 1
+  fi
+  each make_user "$USERS"
+}
+
+user_exists() {
+  id -u -- "$1" >/dev/null 2>&1
+}
+
+# missing_user NAME HOME SHELL GROUPS: adds the lines of sysusers.d that make it.
+missing_user() {
+  ! user_exists "$1" || return 0
+  MISSING="${MISSING}u $1 - \"DaemonSet $DS\" $2 $3$NL"
+  [ "$4" != - ] || return 0
+  user=$1
+  IFS=,
+  for group in $4; do
+    MISSING="${MISSING}m $user $group$NL"
+  done
+}
+
+# supersede_images: what this copy has had so far is from now on what the DaemonSet had before.
+supersede_images() {
+  images_of "$DS" "$MINE"
+  HAD=$IMAGES_OF
+  images_of "$DS" "$OTHERS"
+  supersede "$DS" "$HAD" "$IMAGES_OF$IMAGES"
 }
 
 # make_user NAME HOME SHELL GROUPS
@@ -216,6 +255,11 @@ switch() {
     sync -- $FOLDERS 2>/dev/null
     IFS=$TAB$NL' '
   fi
+  # Before ours are enabled: a host that loses power in between must not boot with both.
+  if [ -n "$DISABLE" ]; then
+    on_units 60 "$DISABLE" --no-reload disable || fail replace "systemctl disable: $SAID" || return 1
+    RELOAD=1
+  fi
   if [ -n "$UNMASK" ]; then
     on_units 60 "$UNMASK" --no-reload unmask && on_units 60 "$UNMASK" --no-reload --runtime unmask ||
       fail enable "systemctl unmask: $SAID" || return 1
@@ -250,8 +294,10 @@ run() {
   [ "$OTHERS$LINES" = "$LEDGER" ] || put_ledger "$OTHERS$LINES" || LEDGER_WHY=$WHY
   own || return 1
   on_units 60 "$NEW_UNITS" reset-failed || :
+  put_away || return 1
   case $NEED in
-    reload) on_units 120 "$MAINS$LENDERS" reload-or-restart ||
+    reload) on_units 120 "$MAINS$LENDERS" reload-or-restart &&
+      on_units 120 "$TRIGGERED" try-reload-or-restart ||
       fail reload "systemctl reload: $SAID" || return 1 ;;
     restart)
       RESTARTED=$LENDERS
@@ -260,10 +306,22 @@ run() {
         fail start "systemctl restart: $SAID" || return 1
       ;;
   esac
-  on_units 60 "$NEW_UNITS" start --no-block || fail start "systemctl start: $SAID" || return 1
+  on_units 60 "$STARTED" start --no-block || fail start "systemctl start: $SAID" || return 1
   each stamp_again "$RESTAMP"
   wait_for_jobs
-  [ -z "$LEDGER_WHY" ] || fail ledger "$LEDGER_WHY"
+  [ -z "$LEDGER_WHY" ] || fail ledger "$LEDGER_WHY" || return 1
+  [ "$RUNTIME" = systemd ] || collect_images "$DS" || :
+}
+
+# put_away: stops the units that this copy replaces. The ledger has them already, and they do not come back
+# with the next boot: cut here, and the next apply ends it.
+put_away() {
+  on_units 180 "$AWAY" stop || fail replace "systemctl stop: $SAID" || return 1
+  each note_away "$AWAY"
+}
+
+note_away() {
+  NOTES="${NOTES}note$TAB$1 was stopped and disabled: this copy takes its place$NL"
 }
 
 # stamp_again UNIT: it runs on, and all that changed needs no new start.
@@ -291,7 +349,7 @@ wait_for_jobs() {
 has_jobs() {
   IFS=$NL
   # shellcheck disable=SC2086
-  jobs=$(systemctl show --no-pager -p Job -- $NEW_UNITS 2>/dev/null)
+  jobs=$(systemctl show --no-pager -p Job -- $STARTED 2>/dev/null)
   IFS=$TAB$NL' '
   case $jobs in *Job=[1-9]*) return 0 ;; esac
   return 1

@@ -18,12 +18,13 @@ purge() {
   enter || return 1
   MINE=$LEDGER OTHERS='' STRAYS='' STRAY_FILES='' SLOT='*'
   on_units 60 'fleetd-op-*' stop || :
-  find_strays 'fleetd-*.service' 'fleetd-*.target'
+  find_strays 'fleetd-*.service' 'fleetd-*.target' 'fleetd-*.timer' 'fleetd-*.socket'
   find_containers "label=fleetd.ds" || return 1
   take_away || return 1
   CHANGED=1
+  collect_images '*'
   unmount_below "$STATE/w" || return 1
-  rm -rf -- "$STATE/w" "$STATE/stage" "$STATE/ledger" "$STATE/owner" "$RUN" || fail purge "cannot delete $STATE" ||
+  rm -rf -- "$STATE/w" "$STATE/stage" "$STATE/fetch" "$STATE/images" "$STATE/ledger" "$STATE/owner" "$RUN" || fail purge "cannot delete $STATE" ||
     return 1
   rmdir -- "$STATE" 2>/dev/null
   return 0

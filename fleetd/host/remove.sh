@@ -26,14 +26,21 @@ remove() {
   if [ "$SLOT" = '*' ]; then
     find_strays "fleetd-$STEM.*"
   else
-    find_strays "fleetd-$STEM.*.$SLOT.service" "fleetd-$STEM.*.$SLOT.probe.service"
+    set -- "fleetd-$STEM.*.$SLOT"
+    find_strays "$1.service" "$1.probe.service" "$1.timer" "$1.socket"
   fi
   find_containers "label=fleetd.ds=$DS" || return 1
   [ -n "$MINE$STRAYS$STRAY_FILES$FOUND" ] || return 0
   if [ -n "$OWNER_FLEET" ]; then own || return 1; fi
+  images_of "$DS" "$MINE"
+  HAD=$IMAGES_OF
+  images_of "$DS" "$OTHERS"
+  if [ -n "$IMAGES_OF" ]; then supersede "$DS" "$HAD" "$IMAGES_OF" || return 1; fi
   take_away || return 1
   CHANGED=1
-  [ -z "$MINE" ] || put_ledger "$OTHERS"
+  [ -z "$MINE" ] || put_ledger "$OTHERS" || return 1
+  [ -n "$IMAGES_OF" ] || SUPERSEDED=1
+  collect_images "$DS"
 }
 
 # find_strays PATTERNS...: units of such names that no ledger has: loaded ones, and files with our mark.
@@ -95,9 +102,10 @@ find_named() {
   found "$id"
 }
 
-# take_away: MINE, STRAYS, STRAY_FILES and FOUND; OTHERS keeps what it shares with them.
+# take_away: MINE, STRAYS, STRAY_FILES and FOUND; OTHERS keeps what it shares with them. What they replaced comes
+# back when all of them is gone, since it may want the same ports.
 take_away() {
-  STOP_S=60 OWN='' LENT='' PATHS='' HOMES='' DIRS=''
+  STOP_S=60 OWN='' LENT='' AWAY='' PATHS='' HOMES='' DIRS=''
   each sort_line "$MINE"
   OWN=$OWN$STRAYS
   reversed "$OWN"
@@ -113,6 +121,7 @@ take_away() {
   reversed "$DIRS"
   each remove_directory "$REVERSED"
   each forget_notes "$OWN$LENT_UNITS"
+  each bring_back "$AWAY"
 }
 
 # sort_line KIND DS SLOT ...: which of the ledger's things there are to take away.
@@ -129,6 +138,10 @@ sort_line() {
     file) PATHS="$PATHS$4$NL" ;;
     dir) DIRS="$DIRS$4$NL" ;;
     borrowed) LENT="$LENT$4$TAB$5$TAB$6$NL" ;;
+    replaced)
+      case $NL$OTHERS in *"${NL}replaced$TAB$2$TAB"[ab]"$TAB$4$TAB"*) return 0 ;; esac
+      AWAY="$AWAY$4$TAB$5$TAB$6$TAB$7$NL"
+      ;;
   esac
 }
 
@@ -159,6 +172,30 @@ give_back() {
   esac
 }
 
+# bring_back UNIT FILE-STATE ACTIVE-STATE PLACE: a replaced unit is again as it was before us. Nothing is done
+# for one that was uninstalled meanwhile, and nothing is taken from what somebody gave it since.
+bring_back() {
+  unit=$1 named=$1
+  unit_states "$1" || return 1
+  state_of "$unit"
+  if [ "$LOAD" = not-found ] && [ "$4" != - ] && [ -f "$4" ]; then
+    named=$4
+  else
+    case $LOAD in not-found | masked) return 0 ;; esac
+  fi
+  case $2 in
+    enabled) on_units 90 "$named" enable || fail restore "systemctl enable: $SAID" || return 1 ;;
+    enabled-runtime) on_units 90 "$named" --runtime enable || fail restore "systemctl enable: $SAID" || return 1 ;;
+    linked*) on_units 90 "$named" link || fail restore "systemctl link: $SAID" || return 1 ;;
+  esac
+  case $3 in
+    active | activating | reloading)
+      on_units 60 "$unit" start --no-block || fail restore "systemctl start: $SAID" || return 1
+      ;;
+  esac
+  NOTES="${NOTES}note$TAB$unit is as it was before: $2, $3$NL"
+}
+
 remove_container() {
   SAID=$(timeout -k 10 120 "$1" rm -f -v "$2" 2>&1 9>&-) && return 0
   "$1" inspect --type container "$2" >/dev/null 2>&1 || return 0
@@ -183,5 +220,5 @@ remove_directory() {
 }
 
 forget_notes() {
-  rm -f -- "$RUN/stamp/$1" "$RUN/probe/$1" "$RUN/env/$1"
+  rm -rf -- "$RUN/stamp/$1" "$RUN/probe/$1" "$RUN/env/$1" "$RUN/credentials/$1"
 }

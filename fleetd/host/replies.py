@@ -31,23 +31,31 @@ LIMIT = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What became of one image: `id` is the engine's, `digest` the registry's ("" without one)."""
+    """What became of one image: `id` is the engine's, `digest` the registry's ("" without one).
+
+    `platform` is `os/architecture`, as the image itself tells.
+    """
 
     image: str
     state: Literal["present", "pulling", "failed"]
     id: str = ""
     digest: str = ""
     message: str = ""
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ok:
-    """The request was carried out. `changed` is False when the host was already as asked."""
+    """The request was carried out. `changed` is False when the host was already as asked.
+
+    `notes` are sentences about what was done to units that are the host's own.
+    """
 
     observation: Observation | None = None
     pulled: tuple[Pulled, ...] = ()
     owner_key: str = ""
     changed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +174,8 @@ def _reply(raw: Mapping[str, _Raw], request: Request) -> Reply:
         raise ValueError("it has no parts")
     if isinstance(request, Adopt) and "key" not in raw:
         raise ValueError("it does not tell the key")
-    return Ok(observation, pulled, key, changed=["changed", "1"] in told)
+    notes = tuple(" ".join(fields[1:]) for fields in told if fields[0] == "note")
+    return Ok(observation, pulled, key, changed=["changed", "1"] in told, notes=notes)
 
 
 def _row(raw: _Raw) -> list[str]:
@@ -175,13 +184,14 @@ def _row(raw: _Raw) -> list[str]:
 
 
 def _pulled(row: str) -> Pulled:
-    image, state, identity, digest, message = lines.split(row)
+    image, state, *told = lines.split(row)
+    identity, digest, message, platform = told
     if state == "present":
-        return Pulled(image, "present", identity, digest, message)
+        return Pulled(image, "present", identity, digest, message, platform)
     if state == "pulling":
-        return Pulled(image, "pulling", identity, digest, message)
+        return Pulled(image, "pulling", identity, digest, message, platform)
     if state == "failed":
-        return Pulled(image, "failed", identity, digest, message)
+        return Pulled(image, "failed", identity, digest, message, platform)
     raise ValueError(f"{state!r} is no state of a pull")
 
 
@@ -239,7 +249,8 @@ def render_reply(nonce: str, reply: Ok | Failed | Refused) -> bytes:
         case Failed(step, message):
             _add(out, nonce, "apply", [lines.join("failed", step, message)])
         case Ok():
-            _add(out, nonce, "apply", [lines.join("changed", reply.changed)])
+            notes = (lines.join("note", note) for note in reply.notes)
+            _add(out, nonce, "apply", [lines.join("changed", reply.changed), *notes])
             _add(out, nonce, "pull", [_pulled_line(pulled) for pulled in reply.pulled])
             _add(out, nonce, "key", [reply.owner_key] if reply.owner_key else [])
     if not isinstance(reply, Refused) and reply.observation is not None:
@@ -249,7 +260,8 @@ def render_reply(nonce: str, reply: Ok | Failed | Refused) -> bytes:
 
 
 def _pulled_line(pulled: Pulled) -> str:
-    return lines.join(pulled.image, pulled.state, pulled.id, pulled.digest, pulled.message)
+    told = (pulled.id, pulled.digest, pulled.message, pulled.platform)
+    return lines.join(pulled.image, pulled.state, *told)
 
 
 def _add(out: list[str], nonce: str, name: str, rows: Iterable[str], status: int = 0) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fleetd.core.actions import Mode
 from fleetd.core.bundle import Bundle
 from fleetd.core.facts import Runtime, Slot
+from fleetd.core.image import PullPolicy
 from fleetd.core.meta import Key
 
 
@@ -31,17 +32,49 @@ class Observe:
 
 
 @dataclass(frozen=True, slots=True)
-class Pull:
-    """Make sure of images, in a transient unit that outlives the connection.
+class Wanted:
+    """One image to make sure of, as it is to run: a name, a digest, or an image's own id.
 
-    Replies at the latest after `wait_s` with each image's state; asking again goes on waiting.
+    `source` is what to pull for an id. `logins` are config.json documents for its registry, each on
+    one line and tried in order; without any the host's own logins are used.
+    """
+
+    image: str
+    policy: PullPolicy = PullPolicy.IF_NOT_PRESENT
+    source: str = ""
+    logins: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """Make sure of images, in transient units that outlive the connection.
+
+    Replies at the latest after `wait_s` with each image's state; asking again goes on waiting. What
+    had to be pulled is noted on the host as brought for `ds`.
     """
 
     fleet: str
+    term: int
     runtime: Runtime
-    images: tuple[str, ...]
+    images: tuple[Wanted, ...]
+    ds: Key | None = None
     wait_s: int = 30
-    always: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Take in an image archive, of which `size` bytes with this sha256 follow the request.
+
+    `images` are (id, full name) of what it holds; an image is named so there, whatever the archive
+    calls it. Replies as `Pull`, when it is done.
+    """
+
+    fleet: str
+    term: int
+    runtime: Runtime
+    images: tuple[tuple[str, str], ...]
+    size: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +84,8 @@ class Apply:
     `secrets` maps each SecretBytes (by `namespace/name/key`) to its bytes; `values` are the
     per-host values (upper-case name to single-line text); `mode` says what the units need when
     nothing restart-worthy changed (a changed file or unit always restarts). `fleet_key` is written
-    into `owner` on the first claim.
+    into `owner` on the first claim. `replaces` are units of the host that are stopped and disabled
+    before the copy starts; the ledger keeps how they were.
     """
 
     fleet: str
@@ -61,13 +95,14 @@ class Apply:
     values: Mapping[str, str]
     mode: Mode
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Remove:
     """Take copies away: disable, stop, delete, reload, reset-failed, remove containers by label.
 
-    `slot` None: all slots of the DaemonSet. A borrowed unit gets its former state back.
+    `slot` None: all slots of the DaemonSet. Borrowed and replaced units are given back.
     """
 
     fleet: str
@@ -110,4 +145,4 @@ class Exec:
     runtime: Runtime = Runtime.SYSTEMD
 
 
-Request = Observe | Pull | Apply | Remove | Adopt | Purge | Logs | Exec
+Request = Observe | Pull | Load | Apply | Remove | Adopt | Purge | Logs | Exec

@@ -12,11 +12,12 @@ from importlib.resources import files
 
 _FILES: dict[str, tuple[str, ...]] = {
     "observe": ("lib", "observe"),
-    "pull": ("lib", "pull"),
-    "apply": ("lib", "observe", "change", "apply", "install"),
-    "remove": ("lib", "observe", "change", "remove"),
+    "pull": ("lib", "change", "images", "pull"),
+    "load": ("lib", "change", "images", "load"),
+    "apply": ("lib", "observe", "change", "images", "apply", "install"),
+    "remove": ("lib", "observe", "change", "images", "remove"),
     "adopt": ("lib", "observe", "adopt"),
-    "purge": ("lib", "observe", "change", "remove", "purge"),
+    "purge": ("lib", "observe", "change", "images", "remove", "purge"),
     "logs": ("lib", "logs"),
     "exec": ("lib", "exec"),
 }

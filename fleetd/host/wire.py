@@ -4,10 +4,10 @@
     request TAB <nonce> TAB <verb> TAB <body length> TAB <body sha256> NEWLINE
     <body>
 
-The script is constant per verb; the body is typed lines, a line `data`, and the bytes of files or
-arguments. The host's shell reads the same form that `decode` reads, so a simulated host and a real
-one are asked in the same words. Nothing of a request is ever formatted into the script or the
-command line (P 83).
+and after the body of `load` the archive that it announces. The script is constant per verb; the
+body is typed lines, a line `data`, and the bytes of files or arguments. The host's shell reads the
+same form that `decode` reads, so a simulated host and a real one are asked in the same words.
+Nothing of a request is ever formatted into the script or the command line (P 83).
 """
 
 from __future__ import annotations
@@ -30,18 +30,21 @@ from fleetd.core.bundle import (
     SecretBytes,
 )
 from fleetd.core.facts import Role, Runtime, Slot
+from fleetd.core.image import PullPolicy
 from fleetd.host import lines, scripts
 from fleetd.host.paths import copy_dir, stem
 from fleetd.host.requests import (
     Adopt,
     Apply,
     Exec,
+    Load,
     Logs,
     Observe,
     Pull,
     Purge,
     Remove,
     Request,
+    Wanted,
 )
 
 DATA = b"data\n"
@@ -101,12 +104,18 @@ def decode(stdin: bytes) -> tuple[str, Request]:
     if not newline:
         raise ValueError("the request was cut in its header")
     kind, nonce, verb, size, digest = lines.split(header.decode())
+    payload, follows = payload[: int(size)], payload[int(size) :]
     if kind != "request" or len(payload) != int(size):
         raise ValueError(f"the body has {len(payload)} bytes, not {size}")
     if hashlib.sha256(payload).hexdigest() != digest:
         raise ValueError("the body differs from its sha256")
-    received = _split(payload)
-    return nonce, _READERS[verb](received)
+    request = _READERS[verb](_split(payload))
+    if isinstance(request, Load):
+        if (len(follows), hashlib.sha256(follows).hexdigest()) != (request.size, request.digest):
+            raise ValueError("the archive did not arrive whole")
+    elif follows:
+        raise ValueError(f"{len(follows)} bytes follow the body")
+    return nonce, request
 
 
 def _split(payload: bytes) -> Received:
@@ -122,8 +131,11 @@ def _body(request: Request) -> Body:
             look = ("observe", request.fleet, request.engine, request.facts, request.boot)
             return Body([lines.join(*look)])
         case Pull():
-            pull = ("pull", request.fleet, request.runtime, request.wait_s, request.always)
-            return Body([lines.join(*pull), *(lines.join("image", ref) for ref in request.images)])
+            return _pull_body(request)
+        case Load():
+            load = ("load", request.fleet, request.term, request.runtime)
+            images = (lines.join("image", *image) for image in request.images)
+            return Body([lines.join(*load, request.size, request.digest), *images])
         case Apply():
             return _apply_body(request)
         case Remove():
@@ -139,6 +151,15 @@ def _body(request: Request) -> Body:
             return Body([lines.join(*logs), *(lines.join("unit", name) for name in request.units)])
         case Exec():
             return _exec_body(request)
+
+
+def _pull_body(request: Pull) -> Body:
+    pull = ("pull", request.fleet, request.term, request.runtime, request.wait_s, request.ds or "")
+    typed = [lines.join(*pull)]
+    for wanted in request.images:
+        typed.append(lines.join("image", wanted.image, wanted.policy, wanted.source))
+        typed += [lines.join("login", wanted.image, login) for login in wanted.logins]
+    return Body(typed)
 
 
 def _exec_body(request: Exec) -> Body:
@@ -165,6 +186,7 @@ def _apply_body(request: Apply) -> Body:
         *(lines.join("image", image) for image in bundle.images),
         *(lines.join("container", name) for name in bundle.containers),
         *(lines.join("unit", unit.name, unit.role, unit.enable) for unit in bundle.units),
+        *(lines.join("replace", name) for name in request.replaces),
         *(lines.join("value", name, text) for name, text in sorted(request.values.items())),
         *(_file_line(file, len(data)) for file, data in zip(bundle.files, contents, strict=True)),
     ]
@@ -197,9 +219,23 @@ def _read_observe(received: Received) -> Observe:
 
 
 def _read_pull(received: Received) -> Pull:
-    fleet, runtime, wait, always = received.one("pull")
-    images = tuple(ref for (ref,) in received.all("image"))
-    return Pull(fleet, Runtime(runtime), images, int(wait), lines.flag(always))
+    fleet, term, runtime, wait, ds = received.one("pull")
+    logins = received.all("login")
+    images = tuple(
+        Wanted(
+            *(image, PullPolicy(policy), source),
+            logins=tuple(login for of, login in logins if of == image),
+        )
+        for image, policy, source in received.all("image")
+    )
+    key = lines.key(ds) if ds else None
+    return Pull(fleet, int(term), Runtime(runtime), images, key, int(wait))
+
+
+def _read_load(received: Received) -> Load:
+    fleet, term, runtime, size, digest = received.one("load")
+    images = tuple((identity, name) for identity, name in received.all("image"))
+    return Load(fleet, int(term), Runtime(runtime), images, int(size), digest)
 
 
 def _read_apply(received: Received) -> Apply:
@@ -229,7 +265,8 @@ def _read_apply(received: Received) -> Apply:
     if bundle.digest() != digest:
         raise ValueError("the bundle differs from its digest")
     values = dict(received.all("value"))
-    return Apply(fleet, fleet_key, int(term), bundle, values, Mode(mode), secrets)
+    replaces = tuple(name for (name,) in received.all("replace"))
+    return Apply(fleet, fleet_key, int(term), bundle, values, Mode(mode), secrets, replaces)
 
 
 def _read_files(
@@ -280,6 +317,7 @@ def _read_exec(received: Received) -> Exec:
 _READERS: dict[str, Callable[[Received], Request]] = {
     "observe": _read_observe,
     "pull": _read_pull,
+    "load": _read_load,
     "apply": _read_apply,
     "remove": _read_remove,
     "adopt": _read_adopt,

@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from fleetd.testing.hosts import Registry, SimHost
+from fleetd.testing.hosts import SimHost
+from fleetd.testing.images import Registry
 from fleetd.testing.ssh import Served, addresses, serve
 from fleetd.testing.units import NEVER_STARTS, Behaviour
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from fleetd.core.node import Host, Ssh
 from fleetd.ports import Output
 from fleetd.testing.commands import PowerCut
-from fleetd.testing.hosts import Registry, SimHost
+from fleetd.testing.hosts import SimHost
+from fleetd.testing.images import Registry
 from fleetd.testing.units import Behaviour
 
 
@@ -146,6 +147,12 @@ class FakeFleet:
         on_stdout(output.stdout)
         on_stderr(output.stderr)
         return Output(output.status, error=output.error, sent=output.sent)
+
+    async def upload(
+        self, name: str, ssh: Ssh, stdin: bytes, chunks: AsyncIterator[bytes], *, timeout_s: float
+    ) -> Output:
+        whole = b"".join([stdin, *[chunk async for chunk in chunks]])
+        return await self.run(name, ssh, whole, timeout_s=timeout_s)
 
     async def close(self) -> None:
         """Nothing is held."""

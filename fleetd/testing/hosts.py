@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -33,11 +33,12 @@ from fleetd.core.facts import (
 from fleetd.core.meta import Key
 from fleetd.host import replies, wire
 from fleetd.host.paths import copy_dir
-from fleetd.host.replies import Failed, Ok, Pulled, Refused
+from fleetd.host.replies import Failed, Ok, Refused
 from fleetd.host.requests import (
     Adopt,
     Apply,
     Exec,
+    Load,
     Logs,
     Observe,
     Pull,
@@ -46,10 +47,10 @@ from fleetd.host.requests import (
     Request,
 )
 from fleetd.ports import Output
+from fleetd.testing import replacing
 from fleetd.testing.commands import PowerCut, run_command
+from fleetd.testing.images import Place, Registry, SimImages
 from fleetd.testing.units import HEALTHY, Behaviour, SimUnit
-
-Place = tuple[Key, Slot]
 
 
 class Answer(NamedTuple):
@@ -57,22 +58,6 @@ class Answer(NamedTuple):
 
     output: Output
     takes_s: float = 0.0
-
-
-@dataclass(slots=True)
-class Registry:
-    """Where hosts pull from: everything is there but what is `missing`."""
-
-    missing: set[str] = field(default_factory=set)
-    pull_s: float = 2.0
-
-    def digest(self, image: str) -> str:
-        """The reference by digest that a tag stands for; one by digest is its own."""
-        if "@" in image:
-            return image
-        head, slash, name = image.rpartition("/")
-        repository = f"{head}{slash}{name.partition(':')[0]}"
-        return f"{repository}@sha256:{hashlib.sha256(image.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +78,9 @@ class SimFile:
     wrote: tuple[bytes, int]
     now: tuple[bytes, int] | None
     on_change: OnChange = OnChange.RESTART
+
+
+_LIVING = frozenset({Role.MAIN, Role.BORROWED, Role.TRIGGER})
 
 
 class Work(Enum):
@@ -157,19 +145,23 @@ class SimHost:
         self.files: dict[str, SimFile] = {}
         self.units: dict[str, SimUnit] = {}
         self.own_units: dict[str, SimUnit] = {}
-        """Units that the host had before fleetd came, for workloads that borrow them."""
+        """Units that the host had before fleetd came, to be borrowed or replaced."""
         self.missing_paths: set[str] = set()
-        self.images: set[str] = set()
+        self.engine = SimImages(self.registry, clock)
         self.containers: dict[str, ContainerSeen] = {}
         """Containers that our units did not start, by name; they hide one of ours."""
         self.history: list[Moment] = []
         self.cut_at = ""
         """Where the power fails in the next apply: check, record, files, units, done."""
         self._borrowed: dict[str, tuple[bool, bool]] = {}
-        self._pulls: dict[str, float] = {}
         self._boots = 0
         self._booted_at = clock()
         self._boot()
+
+    @property
+    def images(self) -> set[str]:
+        """What its engine has, by name, digest or id."""
+        return self.engine.present
 
     @property
     def up(self) -> bool:
@@ -208,10 +200,11 @@ class SimHost:
             case Observe():
                 facts = request.facts and request.boot != self.boot_id
                 return Ok(self.observe(engine=request.engine, facts=facts)), 0.0
-            case Pull():
-                return self._pull(request)
+            case Pull() | Load():
+                refused = self._refusal(request)
+                return (refused, 0.0) if refused else self._bring(request)
             case Apply() | Remove() | Purge():
-                return self._fenced(request), 0.0
+                return self._refusal(request) or self._fenced(request), 0.0
             case Adopt():
                 return Ok(self.observe(facts=True), owner_key=self.owner_key), 0.0
             case Exec() | Logs():
@@ -272,7 +265,7 @@ class SimHost:
 
     # Requests.
 
-    def _fenced(self, request: Apply | Remove | Purge) -> Ok | Failed | Refused:
+    def _refusal(self, request: Apply | Remove | Purge | Pull | Load) -> Refused | None:
         owner = self.owner
         if owner and owner.fleet != request.fleet:
             return Refused(owner, f"this host belongs to fleet {owner.fleet}")
@@ -281,6 +274,9 @@ class SimHost:
                 owner,
                 f"this host obeys term {owner.term}, and the order is of term {request.term}",
             )
+        return None
+
+    def _fenced(self, request: Apply | Remove | Purge) -> Ok | Failed | Refused:
         match request:
             case Apply():
                 return self._apply(request)
@@ -292,14 +288,14 @@ class SimHost:
                 ]
                 if places:
                     self._own(request)
-                for place in places:
-                    self._remove(place)
-                return Ok(self.observe(), changed=bool(places))
+                notes = [note for place in places for note in self._remove(place)]
+                return Ok(self.observe(), changed=bool(places), notes=tuple(notes))
             case Purge():
-                for place in list(self.ledger):
-                    self._remove(place)
+                notes = [note for place in list(self.ledger) for note in self._remove(place)]
+                for image in list(self.engine.brought):
+                    self.engine.forget(image)
                 self.owner, self.owner_key = None, ""
-                return Ok(self.observe(engine=False), changed=True)
+                return Ok(self.observe(engine=False), changed=True, notes=tuple(notes))
 
     def _own(self, request: Apply | Remove) -> None:
         """Claim the host, or raise the term: only in a visit that changes something."""
@@ -307,36 +303,17 @@ class SimHost:
             self.owner_key = request.fleet_key
         self.owner = Owner(request.fleet, request.term)
 
-    def _pull(self, request: Pull) -> tuple[Ok, float]:
-        now = self.clock()
-        takes_s = 0.0
-        for image in request.images:
-            if request.always or image not in self.images:
-                started = self._pulls.setdefault(image, now)
-                left = started + self.registry.pull_s - now
-                takes_s = max(takes_s, min(left, float(request.wait_s)))
-        return Ok(
-            pulled=tuple(self._pulled(image, now + takes_s) for image in request.images)
-        ), takes_s
-
-    def _pulled(self, image: str, by: float) -> Pulled:
-        digest = self.registry.digest(image)
-        started = self._pulls.get(image)
-        if started is not None and by < started + self.registry.pull_s:
-            return Pulled(image, "pulling")
-        if started is not None:
-            del self._pulls[image]
-            if image in self.registry.missing:
-                return Pulled(image, "failed", message=f"{image}: manifest unknown")
-            self.images |= {image, digest}
-        return Pulled(image, "present", f"id-{digest[-12:]}", digest)
+    def _bring(self, request: Pull | Load) -> tuple[Ok, float]:
+        if isinstance(request, Load):
+            return self.engine.load(request), 0.0
+        return self.engine.pull(request)
 
     def _apply(self, request: Apply) -> Ok | Failed:
         bundle = request.bundle
         place = (bundle.ds, Slot(bundle.slot))
         engine = bundle.runtime is not Runtime.SYSTEMD
         self._step("check")
-        refusal = self._unmet(bundle)
+        refusal = self._unmet(bundle) or replacing.refusal(request.replaces, bundle.ds, self.ledger)
         if refusal:
             return Failed(*refusal, self.observe(engine=engine))
         files = _files_of(request)
@@ -345,6 +322,9 @@ class SimHost:
             units={unit.name: unit.role for unit in bundle.units},
             files=tuple(files),
             containers=bundle.containers,
+            replaced=replacing.formers(
+                *(request.replaces, place, self.ledger, self.own_units, self.uptime_s)
+            ),
         )
         work = self._decide(request, wanted, files)
         if not work:
@@ -363,6 +343,7 @@ class SimHost:
                 self.files.pop(path, None)
         self.files.update(files)
         self._step("files")
+        notes = replacing.put_away(request.replaces, self.own_units)
         for name in old.units if old else ():
             if name not in wanted.units:
                 self._drop_unit(name)
@@ -370,8 +351,9 @@ class SimHost:
             self._bring_up(unit, place, bundle, restart=work is Work.RESTART)
         self._step("units")
         self.ledger[place] = wanted
+        self.engine.use(place, bundle.images)
         self._step("done")
-        return Ok(self.observe(engine=engine), changed=True)
+        return Ok(self.observe(engine=engine), changed=True, notes=notes)
 
     def _unmet(self, bundle: Bundle) -> tuple[str, str] | None:
         """The step that refuses the bundle, and why."""
@@ -416,6 +398,7 @@ class SimHost:
                 # Started by another revision: in order only if what differs needs no restart.
                 restart = restart or not contents
             different = different or unit is None or unit.masked or (wish.enable > unit.enabled)
+        different = different or bool(replacing.in_the_way(request.replaces, self.own_units))
         if restart:
             return Work.RESTART
         return Work.START if different or idle or restamp or old != wanted else None
@@ -424,20 +407,24 @@ class SimHost:
         unit = self._unit_for(wish.name, wish.role)
         unit.masked = False
         unit.enabled = unit.enabled or wish.enable
-        unit.revision = bundle.revision
+        unit.static = wish.role is Role.TRIGGERED
+        unit.oneshot = wish.role is Role.INIT
+        unit.revision = "" if wish.role is Role.TRIGGER else bundle.revision
         if wish.role is Role.MAIN:
             unit.behaviour = self._behaviour(bundle)
             unit.probed = any(other.role is Role.PROBE for other in bundle.units)
         idle = unit.started_at is None
-        if restart or (idle and (wish.enable or wish.role is Role.MAIN)):
-            if wish.role is Role.MAIN and not idle:
+        if wish.role is Role.TRIGGERED and restart:
+            unit.stop()  # nobody but its trigger starts it
+        elif restart or (idle and (wish.enable or wish.role is Role.MAIN)):
+            if wish.role in {Role.MAIN, Role.TRIGGER} and not idle:
                 self._note("stop", place, unit.stamp)
             self.containers.pop(unit.name.removesuffix(".service"), None)
             unit.start(self.uptime_s)
-            if wish.role in {Role.MAIN, Role.BORROWED}:
+            if wish.role in _LIVING:
                 self._note("start", place, bundle.revision)
         elif not idle:
-            unit.stamp = bundle.revision
+            unit.stamp = unit.revision
 
     def _unit_for(self, name: str, role: Role) -> SimUnit:
         if role is Role.BORROWED:
@@ -448,7 +435,8 @@ class SimHost:
         unit.fragment = f"/etc/systemd/system/{name}"
         return unit
 
-    def _remove(self, place: Place) -> None:
+    def _remove(self, place: Place) -> tuple[str, ...]:
+        """Take a copy away; what became of the host's own units, in its words."""
         copy = self.ledger[place]
         if place in self._alive():
             self._note("stop", place)
@@ -462,6 +450,8 @@ class SimHost:
         for name in copy.containers:
             self.containers.pop(name, None)
         del self.ledger[place]
+        self.engine.use(place, ())
+        return replacing.bring_back(copy, others, self.own_units, self.uptime_s)
 
     def _drop_unit(self, name: str) -> None:
         self.units.pop(name, None)
@@ -488,7 +478,7 @@ class SimHost:
                 unit.start(0.0)
         for place in self._alive():
             self._note("start", place)
-        self._pulls.clear()
+        self.engine.pulls.clear()
 
     def _alive(self) -> list[Place]:
         """The copies of which a main unit is started."""
@@ -496,16 +486,15 @@ class SimHost:
         return [
             place
             for place, copy in self.ledger.items()
-            if any(
-                name in started and role in {Role.MAIN, Role.BORROWED}
-                for name, role in copy.units.items()
-            )
+            if any(name in started and role in _LIVING for name, role in copy.units.items())
         ]
 
     def _note(self, event: str, place: Place, revision: str = "") -> None:
         ds, slot = place
         at = max(self.clock(), self._booted_at) if event == "start" else self.clock()
-        self.history.append(Moment(at, event, ds, slot, revision or self.ledger[place].revision))
+        moment = Moment(at, event, ds, slot, revision or self.ledger[place].revision)
+        if self.history[-1:] != [moment]:  # a copy of several units starts once
+            self.history.append(moment)
 
     def _behaviour(self, bundle: Bundle) -> Behaviour:
         texts = [bundle.revision, *bundle.images]
@@ -516,7 +505,7 @@ class SimHost:
         return HEALTHY
 
     def _all_units(self) -> list[SimUnit]:
-        used = {name for copy in self.ledger.values() for name in copy.units}
+        used = {name for copy in self.ledger.values() for name in (*copy.units, *copy.replaced)}
         borrowed = [unit for name, unit in self.own_units.items() if name in used]
         return [*self.units.values(), *borrowed]
 
@@ -540,6 +529,8 @@ class SimHost:
                 unit = self.units.get(f"{name}.service")
                 if copy.runtime is Runtime.SYSTEMD or unit is None or not unit.running(now):
                     continue
+                if unit.oneshot:
+                    continue  # its container has ended
                 state = unit.state(now)
                 identity = hashlib.sha256(state.invocation.encode()).hexdigest()
                 ours = ContainerSeen(identity, name, True, True, ds, slot, unit.stamp)  # noqa: FBT003

@@ -239,12 +239,13 @@ class Host:
         env: Mapping[str, str] | None = None,
         entrypoint: Sequence[str] = ("/agent",),
         cmd: Sequence[str] = (),
+        arch: str = "",
     ) -> None:
         """Give the host an image of any name without a registry: busybox and the test agent.
 
         `env` is baked in, so that one tag of a name can be an agent that misbehaves. The same call
-        on another host is the same image, by its id too.
+        on another host is the same image, by its id too. `arch` is what the image says it is for.
         """
         share = self._place.share
-        path = pack_image(share, name, env=env or {}, entrypoint=entrypoint, cmd=cmd)
+        path = pack_image(share, name, env=env or {}, entrypoint=entrypoint, cmd=cmd, arch=arch)
         self.sh(f"{self.spec.runtime} load --input {SHARE}/{path}")

@@ -61,11 +61,12 @@ def pack_image(
     env: Mapping[str, str],
     entrypoint: Sequence[str],
     cmd: Sequence[str],
+    arch: str = "",
 ) -> str:
     """Write an image to the share for `load`; returns its path there, equal for equal images."""
     layer = (share / "layer.tar").read_bytes()
     config = {
-        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine],
+        "architecture": arch or {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine],
         "os": "linux",
         "created": _CREATED,
         "config": {

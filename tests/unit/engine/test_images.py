@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,15 +10,16 @@ from typing import Any
 import pytest
 
 from fleetd.core.facts import HostProfile, Runtime
+from fleetd.core.image import PullPolicy
 from fleetd.core.node import Node, Ssh
-from fleetd.core.records import ImageRecord
-from fleetd.engine.images import PULL_S, Images, images_of, reference
+from fleetd.core.records import ImageRecord, ObjectRecord, Setting
+from fleetd.engine.images import AT_ONCE, PULL_S, Images, pull_logins, pushed_name, reference
 from fleetd.engine.rendering import Rendering
 from fleetd.engine.visits import Visits
 from fleetd.host.replies import Failed, Lost, Ok, Pulled, render_reply
-from fleetd.host.requests import Pull
+from fleetd.host.requests import Pull, Wanted
 from fleetd.host.wire import decode
-from fleetd.ports import Output
+from fleetd.ports import Output, Put
 from fleetd.testing import loop
 from fleetd.testing.loop import LoopClock
 from fleetd.testing.store import FakeStore
@@ -35,15 +38,18 @@ class Hosts:
 
     answer: Callable[[Pull], Ok | Failed]
     asked: list[tuple[str, ...]] = field(default_factory=list)
+    wanted: list[tuple[Wanted, ...]] = field(default_factory=list)
     together: int = 0
+    most: int = 0
 
     async def run(self, name: str, ssh: Ssh, stdin: bytes, **bounds: Any) -> Output:
         nonce, request = decode(stdin)
         assert isinstance(request, Pull)
-        self.asked.append(request.images)
+        self.asked.append(tuple(wanted.image for wanted in request.images))
+        self.wanted.append(request.images)
         self.together += 1
+        self.most = max(self.most, self.together)
         await asyncio.sleep(request.wait_s)
-        assert self.together == 1, "two hosts pull a tag at once"
         self.together -= 1
         return Output(0, render_reply(nonce, self.answer(request)))
 
@@ -51,17 +57,22 @@ class Hosts:
         pass
 
 
-def images(hosts: Hosts) -> tuple[Images, str]:
+def images(hosts: Hosts, **template: Any) -> tuple[Images, str]:
     store = FakeStore()
-    revision = Sim(None, store).put(agent("v1"))  # type: ignore[arg-type]  # there is no fleet
+    revision = Sim(None, store).put(agent("v1", **template))  # type: ignore[arg-type]  # there is no fleet
     return (
-        Images(Visits(hosts), Rendering(store), store, LoopClock(), Quiet(), "f"),
+        Images(Visits(hosts), Rendering(store), store, LoopClock(), Quiet(), "f", 1),
         revision,
     )
 
 
-def present(request: Pull) -> Ok:
-    return Ok(pulled=tuple(Pulled(ref, "present", "id", DIGEST) for ref in request.images))
+def present(request: Pull, platform: str = "linux/amd64") -> Ok:
+    return Ok(
+        pulled=tuple(
+            Pulled(wanted.image, "present", "id", DIGEST, platform=platform)
+            for wanted in request.images
+        )
+    )
 
 
 def pins(made: Images) -> dict[str, str]:
@@ -75,6 +86,7 @@ def test_the_first_host_pins_what_the_tag_meant_and_the_others_pull_that() -> No
         both = await asyncio.gather(*(made.ensure(AGENT, revision, NODE, PODMAN) for _ in range(2)))
         assert both == [None, None]
         assert hosts.asked == [(IMAGE,), (DIGEST,)]
+        assert hosts.most == 1, "two hosts pull a tag at once"
         assert pins(made)[IMAGE] == DIGEST
 
     loop.run(story(), seed=1)
@@ -82,7 +94,7 @@ def test_the_first_host_pins_what_the_tag_meant_and_the_others_pull_that() -> No
 
 def test_each_architecture_has_its_own_pin() -> None:
     async def story() -> None:
-        hosts = Hosts(present)
+        hosts = Hosts(lambda request: present(request, ""))
         made, revision = images(hosts)
         for arch in ("amd64", "arm64"):
             profile = HostProfile(Runtime.PODMAN, 4, arch=arch)
@@ -210,6 +222,189 @@ def test_systemd_needs_no_images() -> None:
     loop.run(story(), seed=1)
 
 
-def test_an_image_is_named_once() -> None:
-    containers = [{"name": name, "image": image} for name, image in ("ax", "by", "cx")]
-    assert images_of(agent("v1", pod={"containers": containers})) == ("x", "y")
+# ------------------------------------------------------------------------------ architectures
+
+
+@pytest.mark.parametrize("platform", ["linux/s390x", "linux/arm64", "windows/amd64"])
+def test_an_image_for_other_machines_is_refused_and_pins_nothing(platform: str) -> None:
+    async def story() -> None:
+        made, revision = images(Hosts(lambda request: present(request, platform)))
+        reply = await made.ensure(AGENT, revision, NODE, PODMAN)
+        why = f"image {IMAGE} is for {platform}, and this host is linux/amd64"
+        assert reply == Failed("pull", why, None)
+        assert pins(made) == {}
+
+    loop.run(story(), seed=1)
+
+
+def test_hosts_pull_side_by_side_within_a_bound() -> None:
+    async def story() -> None:
+        hosts = Hosts(present)
+        made, revision = images(hosts)
+        assert await made.ensure(AGENT, revision, NODE, PODMAN) is None
+        many = (Node(f"h{at}", Ssh(f"h{at}.fake")) for at in range(AT_ONCE * 2))
+        told = await asyncio.gather(*(made.ensure(AGENT, revision, at, PODMAN) for at in many))
+        assert set(told) == {None}
+        assert hosts.most == AT_ONCE
+
+    loop.run(story(), seed=1)
+
+
+# ----------------------------------------------------------------------------------- policies
+
+
+def container(**fields: Any) -> dict[str, Any]:
+    return {"containers": [{"name": "a", "image": IMAGE, **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("policy", "first", "later"),
+    [
+        pytest.param("Always", Wanted(IMAGE, PullPolicy.ALWAYS), Wanted(DIGEST), id="always"),
+        pytest.param("IfNotPresent", Wanted(IMAGE), Wanted(DIGEST), id="if-not-present"),
+        pytest.param(
+            "Never",
+            Wanted(IMAGE, PullPolicy.NEVER),
+            Wanted(IMAGE, PullPolicy.NEVER),
+            id="never",
+        ),
+    ],
+)
+def test_a_policy_is_for_the_first_look_of_a_revision(
+    policy: str, first: Wanted, later: Wanted
+) -> None:
+    async def story() -> None:
+        hosts = Hosts(present)
+        made, revision = images(hosts, pod=container(imagePullPolicy=policy))
+        for _ in range(2):
+            assert await made.ensure(AGENT, revision, NODE, PODMAN) is None
+        assert hosts.wanted == [(first,), (later,)]
+
+    loop.run(story(), seed=1)
+
+
+# -------------------------------------------------------------------------------- pushed ones
+
+ID = f"sha256:{'ab' * 32}"
+
+
+def pushed(made: Images, name: str = IMAGE) -> None:
+    made.store.commit([Put(Setting(pushed_name(name, "amd64"), ID))])
+
+
+@pytest.mark.parametrize("policy", ["IfNotPresent", "Never"])
+def test_a_pushed_image_is_pinned_by_its_id(policy: str) -> None:
+    async def story() -> None:
+        hosts = Hosts(present)
+        made, revision = images(hosts, pod=container(imagePullPolicy=policy))
+        pushed(made, f"docker.io/{IMAGE}")
+        for _ in range(2):
+            assert await made.ensure(AGENT, revision, NODE, PODMAN) is None
+        assert set(hosts.wanted) == {(Wanted(ID, PullPolicy(policy), IMAGE),)}
+        assert pins(made) == {IMAGE: ID}
+
+    loop.run(story(), seed=1)
+
+
+def test_always_asks_the_registry_whatever_was_pushed() -> None:
+    async def story() -> None:
+        made, revision = images(Hosts(present), pod=container(imagePullPolicy="Always"))
+        pushed(made)
+        assert await made.ensure(AGENT, revision, NODE, PODMAN) is None
+        assert pins(made) == {IMAGE: DIGEST}
+
+    loop.run(story(), seed=1)
+
+
+def test_another_architecture_s_push_is_not_used() -> None:
+    async def story() -> None:
+        made, revision = images(Hosts(lambda request: present(request, "linux/arm64")))
+        pushed(made)
+        profile = HostProfile(Runtime.PODMAN, 4, arch="arm64")
+        assert await made.ensure(AGENT, revision, NODE, profile) is None
+        assert pins(made) == {IMAGE: DIGEST}
+
+    loop.run(story(), seed=1)
+
+
+def test_a_host_cannot_pin_an_id() -> None:
+    assert reference(IMAGE, ID) == IMAGE
+
+
+# ------------------------------------------------------------------------------------- logins
+
+
+def secret(document: str, kind: str = "kubernetes.io/dockerconfigjson") -> Put:
+    key = ".dockerconfigjson" if kind.endswith("json") else ".dockercfg"
+    data = {key: base64.b64encode(document.encode()).decode()}
+    body = {"metadata": {"name": "login", "namespace": AGENT.namespace}, "type": kind, "data": data}
+    return Put(
+        ObjectRecord(
+            *("Secret", AGENT.namespace, "login", "u", 1, 1),
+            document_json=json.dumps(body),
+            last_applied_json="",
+            created=0.0,
+        )
+    )
+
+
+PRIVATE = "registry.example/team/agent:v1"
+LOGIN = json.dumps({"auths": {"registry.example": {"username": "me", "password": "swordfish"}}})
+
+
+def private() -> dict[str, Any]:
+    return {**container(image=PRIVATE), "imagePullSecrets": [{"name": "login"}]}
+
+
+def test_a_pull_carries_the_login_of_its_registry() -> None:
+    async def story() -> None:
+        hosts = Hosts(present)
+        made, revision = images(hosts, pod=private())
+        made.store.commit([secret(LOGIN)])
+        assert await made.ensure(AGENT, revision, NODE, PODMAN) is None
+        ((wanted,),) = hosts.wanted
+        (document,) = wanted.logins
+        pair = base64.b64encode(b"me:swordfish").decode()
+        assert json.loads(document) == {"auths": {"registry.example": {"auth": pair}}}
+        assert "swordfish" not in repr(wanted)
+        assert pair not in repr(wanted)
+
+    loop.run(story(), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        pytest.param(None, "there is no Secret default/login", id="missing"),
+        pytest.param(secret("{"), "no Docker configuration", id="unreadable"),
+        pytest.param(secret("{}", "Opaque"), "its type is Opaque", id="another-type"),
+    ],
+)
+def test_a_host_may_be_logged_in_itself(change: Put | None, note: str) -> None:
+    async def story() -> None:
+        hosts = Hosts(present)
+        made, revision = images(hosts, pod=private())
+        made.store.commit([change] if change else [])
+        assert await made.ensure(AGENT, revision, NODE, PODMAN) is None
+        assert hosts.wanted == [(Wanted(PRIVATE),)]
+        _, (wrong,) = pull_logins(made.store, made.rendering.daemonset(AGENT, revision))
+        assert note in wrong
+
+    loop.run(story(), seed=1)
+
+
+def test_a_failure_tells_nothing_of_a_login() -> None:
+    async def story() -> None:
+        pair = base64.b64encode(b"me:swordfish").decode()
+
+        def answer(request: Pull) -> Ok:
+            said = f"GET /?auth={pair}&p=swordfish: unauthorized"
+            return Ok(pulled=(Pulled(PRIVATE, "failed", message=said),))
+
+        made, revision = images(Hosts(answer), pod=private())
+        made.store.commit([secret(LOGIN)])
+        reply = await made.ensure(AGENT, revision, NODE, PODMAN)
+        why = f"image {PRIVATE}: GET /?auth=...&p=...: unauthorized"
+        assert reply == Failed("pull", why, None)
+
+    loop.run(story(), seed=1)

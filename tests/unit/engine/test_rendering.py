@@ -11,7 +11,7 @@ from fleetd.core.bundle import Bundle, BundleFile, SecretBytes
 from fleetd.core.facts import HostFacts, HostProfile, Runtime, Slot
 from fleetd.core.node import Node, Ssh
 from fleetd.core.records import BundleRecord, ImageRecord, InstanceRecord, SecretValue
-from fleetd.engine.images import images_of
+from fleetd.core.image import policies
 from fleetd.engine.rendering import CannotRender, Rendering
 from fleetd.ports import Put
 from fleetd.testing.store import FakeStore
@@ -108,7 +108,7 @@ def test_pins_are_rendered() -> None:
 def test_a_revision_keeps_its_template_when_the_next_one_comes() -> None:
     desk = Desk()
     desk.put("v2")
-    assert images_of(desk.rendering.daemonset(AGENT, desk.revision)) == ("example/agent:v1",)
+    assert [*policies(desk.rendering.daemonset(AGENT, desk.revision))] == ["example/agent:v1"]
 
 
 def with_secret() -> Bundle:

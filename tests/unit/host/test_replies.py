@@ -37,7 +37,7 @@ from fleetd.host.replies import (
     parse,
     render_reply,
 )
-from fleetd.host.requests import Adopt, Observe, Pull, Request
+from fleetd.host.requests import Adopt, Observe, Pull, Request, Wanted
 from fleetd.ports import Output
 
 NONCE = "ab" * 8
@@ -122,10 +122,11 @@ def test_a_real_failure_names_its_step_and_observes() -> None:
 
 
 def test_pulls_of_a_real_host() -> None:
-    reply = read(recorded("pull"), Pull("f", Runtime.PODMAN, ()))
+    reply = read(recorded("pull"), Pull("f", 1, Runtime.PODMAN, ()))
     assert isinstance(reply, Ok)
     present, failed = reply.pulled
     assert (present.state, present.digest) == ("present", "")
+    assert present.platform == "linux/amd64"
     assert len(present.id) == 64
     assert failed.state == "failed"
     assert "connection refused" in failed.message
@@ -348,8 +349,14 @@ def test_a_simulated_reply_reads_as_it_was_meant(reply: Ok | Failed | Refused) -
 
 
 def test_a_simulated_pull_and_key_read_as_they_were_meant() -> None:
-    pulled = Ok(pulled=(Pulled("i", "pulling"), Pulled("j", "present", "id", "j@sha256:1")))
-    assert read(render_reply(NONCE, pulled), Pull("f", Runtime.DOCKER, ("i", "j"))) == pulled
+    pulled = Ok(
+        pulled=(
+            Pulled("i", "pulling"),
+            Pulled("j", "present", "id", "j@sha256:1", platform="linux/amd64"),
+        )
+    )
+    pull = Pull("f", 1, Runtime.DOCKER, (Wanted("i"), Wanted("j")))
+    assert read(render_reply(NONCE, pulled), pull) == pulled
 
 
 @given(observations, st.sampled_from(PARTS))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import string
 
 import pytest
@@ -18,17 +19,20 @@ from fleetd.core.bundle import (
     SecretBytes,
 )
 from fleetd.core.facts import Role, Runtime, Slot
+from fleetd.core.image import PullPolicy
 from fleetd.core.meta import Key
 from fleetd.host.requests import (
     Adopt,
     Apply,
     Exec,
+    Load,
     Logs,
     Observe,
     Pull,
     Purge,
     Remove,
     Request,
+    Wanted,
 )
 from fleetd.host.wire import decode, encode
 
@@ -61,15 +65,28 @@ bundles = st.builds(
     containers=st.lists(words, max_size=2).map(tuple),
     stop_s=numbers,
 )
+wanted = st.builds(
+    Wanted, words, st.sampled_from(PullPolicy), maybe, st.lists(words, max_size=2).map(tuple)
+)
 requests: st.SearchStrategy[Request] = st.one_of(
     st.builds(Observe, maybe, st.booleans(), st.booleans(), maybe),
     st.builds(
         Pull,
         words,
-        st.sampled_from(Runtime),
-        st.lists(words).map(tuple),
         numbers,
-        st.booleans(),
+        st.sampled_from(Runtime),
+        st.lists(wanted, unique_by=lambda each: each.image).map(tuple),
+        st.none() | keys,
+        numbers,
+    ),
+    st.builds(
+        Load,
+        words,
+        numbers,
+        st.sampled_from(Runtime),
+        st.lists(st.tuples(words, words)).map(tuple),
+        st.just(0),
+        st.just(hashlib.sha256(b"").hexdigest()),
     ),
     st.builds(
         Apply,
@@ -149,3 +166,34 @@ def test_an_argument_with_a_nul_is_not_sent() -> None:
 def test_a_nonce_is_hex(nonce: str) -> None:
     with pytest.raises(ValueError, match="nonce"):
         encode(Adopt(), nonce)
+
+
+ARCHIVE = b"an image" * 100
+LOAD = Load(
+    *("fleet", 1, Runtime.DOCKER, (("sha256:1", "agent:v1"),)),
+    *(len(ARCHIVE), hashlib.sha256(ARCHIVE).hexdigest()),
+)
+
+
+def test_an_archive_follows_its_request() -> None:
+    assert decode(encode(LOAD, NONCE) + ARCHIVE) == (NONCE, LOAD)
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [ARCHIVE[:-1], ARCHIVE + b"a", ARCHIVE[::-1], b""],
+    ids=["cut", "longer", "another", "none"],
+)
+def test_an_archive_that_differs_is_refused(archive: bytes) -> None:
+    with pytest.raises(ValueError, match="whole"):
+        decode(encode(LOAD, NONCE) + archive)
+
+
+def test_nothing_else_may_follow_a_request() -> None:
+    with pytest.raises(ValueError, match="follow the body"):
+        decode(encode(Logs(("unit",)), NONCE) + b"a")
+
+
+def test_a_login_is_not_shown_by_its_request() -> None:
+    pull = Pull("f", 1, Runtime.PODMAN, (Wanted("i", logins=("swordfish",)),))
+    assert "swordfish" not in repr(pull)

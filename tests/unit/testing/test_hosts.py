@@ -15,13 +15,35 @@ from fleetd.core.bundle import (
     OnChange,
     SecretBytes,
 )
-from fleetd.core.facts import Deviation, Known, Observation, Owner, Role, Runtime, Slot, UnitState
+from fleetd.core.facts import (
+    Deviation,
+    Former,
+    Known,
+    Observation,
+    Owner,
+    Role,
+    Runtime,
+    Slot,
+    UnitState,
+)
 from fleetd.core.meta import Key
 from fleetd.host import replies, wire
 from fleetd.host.replies import Failed, Ok, Refused
-from fleetd.host.requests import Adopt, Apply, Exec, Logs, Observe, Pull, Purge, Remove, Request
+from fleetd.host.requests import (
+    Adopt,
+    Apply,
+    Exec,
+    Logs,
+    Observe,
+    Pull,
+    Purge,
+    Remove,
+    Request,
+    Wanted,
+)
 from fleetd.testing.commands import PowerCut
-from fleetd.testing.hosts import Registry, SimHost
+from fleetd.testing.hosts import SimHost
+from fleetd.testing.images import Registry
 from fleetd.testing.units import NEVER_STARTS, Behaviour, SimUnit
 
 DS = Key("default", "agent")
@@ -299,7 +321,7 @@ def container_bundle() -> Bundle:
 
 def test_a_pull_goes_on_until_the_image_is_there() -> None:
     world = World()
-    pull = Pull("fleet", Runtime.PODMAN, ("agent:1",), wait_s=1)
+    pull = Pull("fleet", 1, Runtime.PODMAN, (Wanted("agent:1"),), wait_s=1)
     first = world.ask(pull)
     assert isinstance(first, Ok)
     assert [pulled.state for pulled in first.pulled] == ["pulling"]
@@ -316,7 +338,7 @@ def test_a_pull_goes_on_until_the_image_is_there() -> None:
 def test_an_image_that_the_registry_lacks_fails_its_pull() -> None:
     world = World()
     world.host.registry.missing.add("agent:1")
-    reply = world.ask(Pull("fleet", Runtime.PODMAN, ("agent:1",), wait_s=30))
+    reply = world.ask(Pull("fleet", 1, Runtime.PODMAN, (Wanted("agent:1"),), wait_s=30))
     assert isinstance(reply, Ok)
     assert [pulled.state for pulled in reply.pulled] == ["failed"]
 
@@ -382,3 +404,82 @@ def test_facts_are_told_once_in_each_boot() -> None:
         told.append(reply.observation.facts is not None)
         world.host.reboot(down_s=0.0)
     assert told == [False, True]
+
+
+# ----------------------------------------------------------- units of the host, and triggers
+
+OLD = "old-agent.service"
+TIMER = MAIN.replace(".service", ".timer")
+
+
+def replacing(world: World, revision: str = "r1", slot: str = "a", ds: Key = DS) -> replies.Reply:
+    bundle = replace(bundle_of(revision), ds=ds, slot=slot, units=())
+    order = Apply("fleet", "key", 1, bundle, {}, Mode.START, {"default/token/value": b"s"}, (OLD,))
+    return world.ask(order)
+
+
+def with_old_agent() -> World:
+    world = World()
+    old = SimUnit(OLD, "web", fragment=f"/etc/systemd/system/{OLD}", enabled=True)
+    old.start(0.0)
+    world.host.own_units[OLD] = old
+    return world
+
+
+def test_a_replaced_unit_is_put_away_remembered_and_given_back() -> None:
+    world = with_old_agent()
+    reply = replacing(world)
+    assert isinstance(reply, Ok)
+    assert reply.notes == (f"{OLD} was stopped and disabled: this copy takes its place",)
+    assert (world.unit(OLD).active, world.unit(OLD).file_state) == ("inactive", "disabled")
+    ledger = world.see().ledger
+    assert isinstance(ledger, Known)
+    assert ledger.value[0].replaced == {OLD: Former("enabled", "active")}
+    reply = world.ask(Remove("fleet", 1, DS))
+    assert isinstance(reply, Ok)
+    assert reply.notes == (f"{OLD} is as it was before: enabled, active",)
+    old = world.host.own_units[OLD]
+    assert (old.enabled, old.started_at is not None) == (True, True)
+
+
+def test_an_update_and_another_slot_remember_how_a_replaced_unit_was() -> None:
+    world = with_old_agent()
+    replacing(world)
+    again = replacing(world)
+    assert isinstance(again, Ok)
+    assert (again.changed, again.notes) == (False, ())
+    replacing(world, "r2")
+    replacing(world, "r3", slot="b")
+    world.ask(Remove("fleet", 1, DS, Slot.A))
+    assert not world.host.own_units[OLD].enabled
+    world.ask(Remove("fleet", 1, DS, Slot.B))
+    assert world.host.own_units[OLD].enabled
+
+
+def test_a_replaced_unit_that_is_back_is_put_away_again() -> None:
+    world = with_old_agent()
+    replacing(world)
+    world.host.own_units[OLD].enabled = True
+    reply = replacing(world)
+    assert isinstance(reply, Ok)
+    assert reply.changed
+    assert not world.host.own_units[OLD].enabled
+
+
+def test_what_another_daemonset_has_replaced_is_not_replaced_again() -> None:
+    world = with_old_agent()
+    replacing(world)
+    reply = replacing(world, ds=Key("default", "other"))
+    assert isinstance(reply, Failed)
+    assert (reply.step, "default/agent" in reply.message) == ("check", True)
+
+
+def test_what_a_timer_starts_is_started_by_nobody_else() -> None:
+    world = World()
+    units = (BundleUnit(MAIN, Role.TRIGGERED, enable=False), BundleUnit(TIMER, Role.TRIGGER))
+    for revision in ("r1", "r2"):
+        reply = world.apply(replace(bundle_of(revision), units=units))
+        assert isinstance(reply, Ok)
+        assert (world.unit(TIMER).active, world.unit(TIMER).file_state) == ("active", "enabled")
+        assert (world.unit().active, world.unit().file_state) == ("inactive", "static")
+    assert [moment.event for moment in world.host.history] == ["start", "stop", "start"]
