@@ -119,7 +119,10 @@ def min_ready_s(daemonset: DaemonSet) -> float:
     if isinstance(spec, SystemdSpec):
         probed = spec.systemd.readiness_probe is not None
     else:
-        probed = any(each.readiness_probe for each in (*spec.init_containers, *spec.containers))
+        probed = any(
+            each.readiness_probe or each.startup_probe
+            for each in (*spec.init_containers, *spec.containers)
+        )
     return 0.0 if probed else SETTLE_S
 
 
@@ -251,7 +254,8 @@ def _judge_copy(
         and all(_is_started(entry, unit) for unit in mains)
         and all(_ran_well(entry, unit) for unit in triggered)
     )
-    probes = [_probe(view, name) for name, role in entry.units.items() if role is Role.PROBE]
+    probing = [name for name, role in entry.units.items() if role is Role.PROBE]
+    probes = [_probe(view, name, several=len(probing) > 1) for name in probing]
     ready = started and not gone and all(probe is True for probe, _ in probes)
     active_for = min((unit.active_for_s or 0.0 for unit in mains), default=0.0)
     rest = max(min_ready, SETTLE_S if restarts else 0.0) - active_for
@@ -351,13 +355,14 @@ def _phase(units: _Units) -> Phase:
     return Phase.STOPPED
 
 
-def _probe(view: HostView, name: str) -> tuple[bool | None, str]:
+def _probe(view: HostView, name: str, *, several: bool) -> tuple[bool | None, str]:
     """The result of a probe unit: beside itself, or beside the main unit it is named after."""
+    whose = f"{_container_of(name)}: " if several else ""
     for unit_id in (name, name.replace(".probe.", ".")):
         unit = view.units.get(unit_id)
         if unit is not None and unit.probe is not None:
-            return unit.probe, unit.probe_message
-    return None, ""
+            return unit.probe, unit.probe_message and f"{whose}{unit.probe_message}"
+    return None, f"{whose}its probes have no result yet" if several else ""
 
 
 def _cut_damage(entry: LedgerCopy) -> Iterator[Damage]:
@@ -477,22 +482,28 @@ def _message(
     for unit in (*living, *units.triggered, *units.awaited):
         if unit.active == "failed" or unit.sub == "auto-restart":
             state = "failed" if unit.active == "failed" else "died and is restarted by systemd"
-            cause = f"{unit.result}, exit status {unit.exec_status}, {unit.restarts} restarts"
-            return f"{unit.id} {state} ({cause})"
+            cause = f"{unit.result}, exit status {unit.exec_status}"
+            if unit.probe is False:  # a hook or a probe had it stopped
+                cause = unit.probe_message
+            return f"{unit.id} {state} ({cause}, {unit.restarts} restarts)"
     for unit in units.awaited:
         if unit.active == "activating":
             goes = f"fails: {unit.probe_message}" if unit.probe is False else "runs"
             return f"init container {_container_of(unit.id)} {goes}"
     if damage:
         return "; ".join(str(entry) for entry in damage)
+    for unit in living:
+        if unit.sub == "start-post":
+            return f"postStart hook of {_container_of(unit.id)} runs"
     for result, text in probes:
         if result is not True:
-            state = "has no result yet" if result is None else "fails"
-            return f"readiness probe {state}" + (f": {text}" if text else "")
+            return text or f"readiness probe {'has no result yet' if result is None else 'fails'}"
     for unit in living:
         if not _is_up(unit):
             return f"{unit.id} is {unit.active} ({unit.sub})"
+    told = "; ".join(text for _, text in probes if text)  # why they were started again
     if ready and rest > 0:
         restarts = sum(unit.restarts for unit in living)
-        return f"ready, available in {rest:.0f} s" + (f", {restarts} restarts" if restarts else "")
-    return ""
+        why = told or (f"{restarts} restarts" if restarts else "")
+        return f"ready, available in {rest:.0f} s" + (f", {why}" if why else "")
+    return told

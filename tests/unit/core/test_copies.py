@@ -98,6 +98,8 @@ def test_time_left_until_available() -> None:
         pytest.param({}, 10.0, id="nothing-said"),
         pytest.param({"minReadySeconds": 3}, 3.0, id="said"),
         pytest.param({"probe": True}, 0.0, id="probe"),
+        pytest.param({"probe": "startupProbe"}, 0.0, id="startup-probe"),
+        pytest.param({"probe": "livenessProbe"}, 10.0, id="liveness-says-nothing-of-a-start"),
         pytest.param({"probe": True, "minReadySeconds": 30}, 30.0, id="both"),
     ],
 )
@@ -305,6 +307,41 @@ def test_unit_names(unit: str, expected: tuple[Key, Slot] | None) -> None:
 )
 def test_message(box: Box, text: str) -> None:
     assert text in one(box).message
+
+
+def probed(ok: bool | None, message: str, **more: Any) -> Box:
+    return replace(GOOD, probed=True, probe=ok, probe_message=message, **more)
+
+
+WHY = "liveness probe failed: HTTP status 503"
+DYING = replace(CRASHING, probe=False, probe_message=WHY, restarts=3)
+
+
+@pytest.mark.parametrize(
+    ("box", "text"),
+    [
+        pytest.param(probed(False, WHY), WHY, id="falling"),
+        pytest.param(probed(False, "startup probe: x"), "startup probe: x", id="startup"),
+        pytest.param(probed(True, f"restarted: {WHY}"), f"restarted: {WHY}", id="ready-again"),
+        pytest.param(
+            probed(True, f"restarted: {WHY}", age=4.0, restarts=1),
+            f"ready, available in 6 s, restarted: {WHY}",
+            id="young-again",
+        ),
+        pytest.param(
+            DYING,
+            f"{GOOD.unit} died and is restarted by systemd ({WHY}, 3 restarts)",
+            id="between-two-starts",
+        ),
+        pytest.param(
+            replace(GOOD, active="activating", sub="start-post"),
+            "postStart hook of main runs",
+            id="post-start",
+        ),
+    ],
+)
+def test_what_holds_a_copy_is_said_in_its_own_words(box: Box, text: str) -> None:
+    assert one(box).message == text
 
 
 def test_good_copy_has_nothing_to_say() -> None:

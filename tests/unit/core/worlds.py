@@ -39,12 +39,12 @@ def daemonset(
     *,
     template: Mapping[str, Any] | None = None,
     annotations: Mapping[str, str] | None = None,
-    probe: bool = False,
+    probe: bool | str = False,
     **spec: Any,
 ) -> DaemonSet:
     container: dict[str, Any] = {"name": "main", "image": "agent:1"}
     if probe:
-        container["readinessProbe"] = {"tcpSocket": {"port": 80}}
+        container["readinessProbe" if probe is True else probe] = {"tcpSocket": {"port": 80}}
     return DaemonSet.model_validate(
         {
             "metadata": {"name": name, "annotations": dict(annotations or {})},
@@ -94,6 +94,7 @@ class Box:
     need_reload: bool = False
     ledgered: bool = True
     probe: bool | None = None
+    probe_message: str = ""
     probed: bool = False
     drop_ins: tuple[str, ...] = ()
     ds: Key = AGENT
@@ -127,6 +128,7 @@ class Box:
             stamp_revision=self.revision if self.stamp is None else self.stamp,
             stamp_invocation="i1",
             probe=self.probe,
+            probe_message=self.probe_message,
         )
         if not self.probed:
             return (main,)
