@@ -11,12 +11,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found at a field path. A `note` is worth telling, and no error."""
+    """One thing found at a field path. A `note` is worth telling, and no error.
+
+    One that is `aside` is worth telling only to who asks what becomes of each field.
+    """
 
     path: str
     message: str
     hint: str = ""
     note: bool = False
+    aside: bool = False
 
 
 class Findings:
@@ -44,6 +48,10 @@ class Findings:
     def note(self, path: str, message: str) -> None:
         """Something that the user should know."""
         self._found.append(Finding(path, message, note=True))
+
+    def aside(self, path: str, message: str) -> None:
+        """Something that changes nothing, and is told only to who asks."""
+        self._found.append(Finding(path, message, note=True, aside=True))
 
     def check(self, path: str, rule: Callable[[str], str], value: str) -> bool:
         """Hold a text to a rule of `names`; the message shows the text, cut when it is long."""

@@ -68,11 +68,15 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """What the files hold: objects in file order, the kinds that were skipped, and notes."""
+    """What the files hold: objects in file order, the kinds that were skipped, and notes.
+
+    `asides` are notes about fields whose being ignored changes nothing.
+    """
 
     objects: tuple[Loaded, ...]
     skipped: Mapping[str, int]
     notes: tuple[Problem, ...]
+    asides: tuple[Problem, ...] = ()
 
     def summary(self) -> str:
         """One line about the companion objects that were skipped; empty when there were none."""
@@ -105,13 +109,15 @@ def load(paths: Sequence[str], stdin: BinaryIO) -> Documents:
     loader.notes.extend(loader.accounts.notes())
     if loader.problems:
         raise InvalidInput(loader.problems)
-    return Documents(tuple(loader.objects), dict(loader.skipped), tuple(loader.notes))
+    objects, notes, asides = tuple(loader.objects), tuple(loader.notes), tuple(loader.asides)
+    return Documents(objects, dict(loader.skipped), notes, asides)
 
 
 class _Loader:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.notes: list[Problem] = []
+        self.asides: list[Problem] = []
         self.objects: list[Loaded] = []
         self.skipped: Counter[str] = Counter()
         self.accounts = Accounts()
@@ -270,7 +276,8 @@ class _Reading:
     def _tell(self, found: Findings, prefix: str) -> None:
         lines = self._lines(prefix)
         for f in found:
-            told = self.loader.notes if f.note else self.loader.problems
+            notes = self.loader.asides if f.aside else self.loader.notes
+            told = notes if f.note else self.loader.problems
             told.append(Problem(self.source, lines(f.path), prefix + f.path, f.message, f.hint))
 
     def _problem(self, prefix: str, path: str, message: str, hint: str = "") -> None:

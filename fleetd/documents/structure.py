@@ -16,6 +16,7 @@ from fleetd.core.findings import Findings
 from fleetd.core.paths import child
 
 MAX_INT = (1 << 31) - 1
+_TEMPLATE = "spec.template."  # what is asked for; the rest of what is silent, a server wrote
 _NAMES = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "map"}
 
 
@@ -78,6 +79,9 @@ class Structure:
             self._section(SECTIONS[field.type], value, path)
         elif not field.silent:
             self._found.note(path, f"{field.name} is ignored: {field.note}")
+        elif path.startswith(_TEMPLATE):
+            message = f"{field.name} is ignored, which changes nothing: {field.note}"
+            self._found.aside(path, message)
 
     def _value(self, kind: str, value: Plain, path: str) -> Plain:
         """The value as its type wants it, or None when it does not fit."""

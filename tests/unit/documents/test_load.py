@@ -116,7 +116,7 @@ def test_what_a_server_wrote_is_accepted_in_silence() -> None:
         "  annotations:\n    kubectl.kubernetes.io/last-applied-configuration: '{}'\n",
     )
     documents = load_text(text + "status: {numberReady: 3}\n")
-    assert documents.notes == ()
+    assert documents.notes == documents.asides == ()
     assert documents.objects[0].raw["metadata"] == {"name": "smallest", "annotations": {}}
     assert "status" not in documents.objects[0].raw
 
@@ -132,6 +132,10 @@ def test_ignored_fields_are_noted_once_each_and_dropped() -> None:
     assert {note.path.rpartition(".")[2] for note in documents.notes} == {
         "serviceAccountName",
         "schedulerName",
+    }
+    assert {aside.path.rpartition(".")[2] for aside in documents.asides} == {
+        "enableServiceLinks",
+        "terminationMessagePolicy",
     }
     pod = documents.objects[0].raw["spec"]["template"]["spec"]
     kept = {"tolerations", "containers", "restartPolicy", "dnsPolicy", "serviceAccountName"}
