@@ -492,6 +492,18 @@ def _message(
             return f"init container {_container_of(unit.id)} {goes}"
     if damage:
         return "; ".join(str(entry) for entry in damage)
+    if waits := _waits_for(living, probes):
+        return waits
+    told = "; ".join(text for _, text in probes if text)  # why they were started again
+    if ready and rest > 0:
+        restarts = sum(unit.restarts for unit in living)
+        why = told or (f"{restarts} restarts" if restarts else "")
+        return f"ready, available in {rest:.0f} s" + (f", {why}" if why else "")
+    return told
+
+
+def _waits_for(living: list[UnitState], probes: list[tuple[bool | None, str]]) -> str:
+    """The hook, probe or unit that is not there yet."""
     for unit in living:
         if unit.sub == "start-post":
             return f"postStart hook of {_container_of(unit.id)} runs"
@@ -501,9 +513,4 @@ def _message(
     for unit in living:
         if not _is_up(unit):
             return f"{unit.id} is {unit.active} ({unit.sub})"
-    told = "; ".join(text for _, text in probes if text)  # why they were started again
-    if ready and rest > 0:
-        restarts = sum(unit.restarts for unit in living)
-        why = told or (f"{restarts} restarts" if restarts else "")
-        return f"ready, available in {rest:.0f} s" + (f", {why}" if why else "")
-    return told
+    return ""
