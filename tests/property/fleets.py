@@ -11,16 +11,35 @@ from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
-from fleetd.core.actions import Action, Mode, Remove, Repair, Start, Update
+from fleetd.core.actions import Action, Mode, Reason, Remove, Repair, Start, Update
 from fleetd.core.facts import Known, Observation, Slot, Unknown
 from fleetd.core.node import Node
 from fleetd.core.plan import Plan
-from fleetd.core.records import InstanceRecord, RolloutRecord, SlotRecord
+from fleetd.core.records import InstanceRecord, RolloutRecord, SlotKind, SlotRecord
 from fleetd.core.world import SetState, World
-from tests.unit.core.worlds import FLEET, SILENT, Box, daemonset, edited, node, observation, rolling
+from tests.unit.core.worlds import (
+    AGENT,
+    FLEET,
+    SILENT,
+    Box,
+    daemonset,
+    edited,
+    node,
+    observation,
+    rolling,
+)
 
 Planner = Callable[[World, float], Plan]
 MIN_READY_S = 10.0
+TIMED = "t:NoExecute"
+"""A taint that the copies tolerate for TOLERATED_S."""
+TOLERATED_S = 30
+TOLERATION = {
+    "key": "t",
+    "operator": "Exists",
+    "effect": "NoExecute",
+    "tolerationSeconds": TOLERATED_S,
+}
 
 
 @dataclass(slots=True)
@@ -44,16 +63,14 @@ class SimHost:
     silent: bool = False
     half: bool = False
     taint: str = ""
+    since: float = 0.0
     held: bool = False
     left: bool = False
 
     def node(self) -> Node:
         taints = (self.taint,) if self.taint else ()
-        return node(self.name, *taints, held=self.held, left=self.left)
-
-    @property
-    def desired(self) -> bool:
-        return not self.taint and not self.left
+        plain = node(self.name, *taints, held=self.held, left=self.left)
+        return replace(plain, since=dict.fromkeys(plain.taints, self.since))
 
     @property
     def visible(self) -> bool:
@@ -85,7 +102,7 @@ KINDS = (
         "taint",
         "soft-taint",
     ),
-    *("untaint", "leave", "join"),
+    *("untaint", "leave", "join", "timed-taint", "timed-taint", "ask"),
 )
 EVENTS = st.lists(
     st.builds(
@@ -103,9 +120,10 @@ EVENTS = st.lists(
 class Fleet:
     """Hosts, what the state remembers, and a clock."""
 
-    def __init__(self, size: int, max_unavailable: int) -> None:
+    def __init__(self, size: int, max_unavailable: int, max_surge: int = 0) -> None:
         self.now = 1000.0
-        self.max_unavailable = max_unavailable
+        self.max_unavailable = max_unavailable if max_unavailable or max_surge else 1
+        self.max_surge = max_surge
         self.hosts = [SimHost(f"n{index}") for index in range(size)]
         self.revision = "r0"
         self.bad: set[str] = set()
@@ -114,12 +132,34 @@ class Fleet:
         self.slots: dict[tuple[str, str], SlotRecord] = {}
         self.instances: dict[tuple[str, str], InstanceRecord] = {}
         self.out: set[str] = set()
+        self.surged: set[str] = set()
+        """Hosts on which a second copy was started, and that were not seen with one since."""
         self.confirmed: int | None = None
-        self._daemonset = daemonset(updateStrategy=rolling(max_unavailable))
+        self._daemonset = daemonset(
+            updateStrategy=rolling(self.max_unavailable, max_surge),
+            template={"tolerations": [TOLERATION]},
+        )
 
     def available(self, copy: SimCopy) -> bool:
         up = copy.alive and copy.complete and copy.revision not in self.bad
         return up and self.now - copy.started >= MIN_READY_S
+
+    def desired(self, host: SimHost) -> bool:
+        """Whether a copy should run there now."""
+        if host.left:
+            return False
+        if host.taint == TIMED:
+            return self.now < host.since + TOLERATED_S
+        return not host.taint
+
+    def extra(self, host: SimHost) -> bool:
+        """Whether it has, as far as can be known, a second copy that is of no use yet."""
+        if not host.visible:
+            return host.name in self.surged
+        serves = any(
+            self.available(copy) and copy.revision == self.revision for copy in host.copies.values()
+        )
+        return len(host.copies) > 1 and self.has_available(host) and not serves
 
     def has_available(self, host: SimHost) -> bool:
         return any(self.available(copy) for copy in host.copies.values())
@@ -148,6 +188,13 @@ class Fleet:
                 self.bad.add(self.revision)
             return
         host = self.hosts[event.host % len(self.hosts)]
+        if event.kind == "ask":
+            if host.copies and not host.held:
+                asked = SlotRecord(*AGENT, host.name, "", SlotKind.DELETE, self.now)
+                self.slots[host.name, ""] = asked
+            return
+        if event.kind == "timed-taint" and host.taint != TIMED:
+            host.taint, host.since = TIMED, self.now
         _happen_to_host(host, event.kind)
         if host.copies:
             _happen_to_copies(host.copies, event.kind)
@@ -168,6 +215,8 @@ class Fleet:
             host = by_name[action.node]
             if self.stops(action):
                 self.out.add(host.name)
+            if isinstance(action, Start) and action.reason is Reason.SURGE:
+                self.surged.add(host.name)
             struck = index == event.victim % len(actions)
             if struck and event.fault == "lost":
                 continue
@@ -180,15 +229,14 @@ class Fleet:
     def stops(self, action: Action) -> bool:
         """Whether an action takes down an available copy."""
         (host,) = (host for host in self.hosts if host.name == action.node)
-        if isinstance(action, Update) or (
-            isinstance(action, Repair) and action.mode == Mode.RESTART
+        if isinstance(action, Start) or (
+            isinstance(action, Repair) and action.mode != Mode.RESTART
         ):
-            copy = host.copies.get(action.slot)
-            return copy is not None and self.available(copy)
-        if isinstance(action, Remove) and action.slot is not None:
-            rest = [copy for slot, copy in host.copies.items() if slot != action.slot]
-            return self.has_available(host) and not any(self.available(copy) for copy in rest)
-        return False
+            return False
+        if action.slot is None:
+            return False
+        rest = [copy for slot, copy in host.copies.items() if slot != action.slot]
+        return self.has_available(host) and not any(self.available(copy) for copy in rest)
 
     def _act(self, host: SimHost, action: Action) -> None:
         match action:
@@ -286,6 +334,8 @@ def step(fleet: Fleet, planner: Planner, event: Event, watch: Watch) -> Plan:
     for host in fleet.hosts:
         if host.visible and fleet.has_available(host):
             fleet.out.discard(host.name)
+        if host.visible and len(host.copies) < 2:
+            fleet.surged.discard(host.name)
     world = fleet.world()
     result = planner(world, fleet.now)
     watch(fleet, world, result)

@@ -12,7 +12,17 @@ from fleetd.core.actions import Keep, Mode, Reason, Remove, Repair, Start, Updat
 from fleetd.core.facts import Slot, Unknown
 from fleetd.core.plan import Plan, plan
 from fleetd.core.world import World
-from tests.property.fleets import EVENTS, Event, Fleet, Planner, heal, passes, walk
+from tests.property.fleets import (
+    EVENTS,
+    TIMED,
+    TOLERATED_S,
+    Event,
+    Fleet,
+    Planner,
+    heal,
+    passes,
+    walk,
+)
 from tests.unit.core.worlds import NOW, daemonset, rolling, seen
 
 Property = Callable[[Planner, Fleet, list[Event], st.DataObject], None]
@@ -25,13 +35,16 @@ def nothing(fleet: Fleet, world: World, result: Plan) -> None:
 def never_two_copies(
     planner: Planner, fleet: Fleet, events: list[Event], data: st.DataObject
 ) -> None:
-    """No action puts a copy beside another one (I1)."""
+    """No action puts a copy beside another, but one of another revision to surge (I1, K 110)."""
 
     def watch(fleet: Fleet, world: World, result: Plan) -> None:
-        copies = {host.name: set(host.copies) for host in fleet.hosts}
+        copies = {host.name: host.copies for host in fleet.hosts}
         for action in result.actions:
             if isinstance(action, Start | Update):
-                assert copies[action.node] <= {action.slot}, action
+                others = [copy for slot, copy in copies[action.node].items() if slot != action.slot]
+                assert len(others) <= (1 if fleet.max_surge else 0), action
+                assert all(copy.revision != action.revision for copy in others), action
+                assert not others or isinstance(action, Start), action
 
     walk(fleet, planner, events, watch)
 
@@ -46,11 +59,62 @@ def within_the_budget(
         down = {
             host.name
             for host in fleet.hosts
-            if host.desired
+            if fleet.desired(host)
             and not host.held
             and (not fleet.has_available(host) if host.visible else host.name in fleet.out)
         }
-        assert not stopped or len(stopped | down) <= fleet.max_unavailable, (stopped, down)
+        # Where nothing may be down at all, one is repaired at a time.
+        limit = max(1, fleet.max_unavailable)
+        assert not stopped or len(stopped | down) <= limit, (stopped, down)
+        if not fleet.max_unavailable:
+            replaced = (Update, Remove)
+            assert not any(
+                isinstance(action, replaced) and fleet.stops(action) for action in result.actions
+            )
+
+    walk(fleet, planner, events, watch)
+
+
+def within_the_surge(
+    planner: Planner, fleet: Fleet, events: list[Event], data: st.DataObject
+) -> None:
+    """No good copy gets another one beside it when maxSurge nodes have one already (K 100)."""
+
+    def watch(fleet: Fleet, world: World, result: Plan) -> None:
+        hosts = {host.name: host for host in fleet.hosts}
+        fresh = {
+            action.node
+            for action in result.actions
+            if isinstance(action, Start) and fleet.has_available(hosts[action.node])
+        }
+        extra = {
+            host.name
+            for host in fleet.hosts
+            if fleet.desired(host) and not host.held and fleet.extra(host)
+        }
+        assert not fresh or len(fresh | extra) <= fleet.max_surge, (fresh, extra)
+
+    walk(fleet, planner, events, watch)
+
+
+def tolerated_for_its_time(
+    planner: Planner, fleet: Fleet, events: list[Event], data: st.DataObject
+) -> None:
+    """Under a limited toleration a copy runs for that time, and then not any more (K 18)."""
+
+    def watch(fleet: Fleet, world: World, result: Plan) -> None:
+        timed = {host.name: host for host in fleet.hosts if host.taint == TIMED and not host.left}
+        for entry in result.decisions:
+            host = timed.get(entry.node)
+            if host is None or not host.visible or host.held:
+                continue
+            over = fleet.now >= host.since + TOLERATED_S
+            if over:
+                assert not isinstance(entry, Start | Update | Repair | Keep), entry
+            else:
+                assert entry.reason is not Reason.NOT_ELIGIBLE, entry
+                assert not host.copies or result.wake_at is not None
+                assert not host.copies or (result.wake_at or 0.0) <= host.since + TOLERATED_S
 
     walk(fleet, planner, events, watch)
 
@@ -115,7 +179,7 @@ def settles(planner: Planner, fleet: Fleet, events: list[Event], data: st.DataOb
     for _ in passes(fleet, planner, nothing, bound=10 + 4 * len(fleet.hosts)):
         pass
     for host in fleet.hosts:
-        if host.desired:
+        if fleet.desired(host):
             (copy,) = host.copies.values()
             assert copy.revision == fleet.revision
             assert fleet.available(copy)
@@ -139,6 +203,61 @@ def starts_beside(world: World, now: float) -> Plan:
             for entry in result.decisions
         ),
     )
+
+
+def surges_without_end(world: World, now: float) -> Plan:
+    """Starts another copy wherever one waits for a slot."""
+    result = plan(world, now)
+    target = world.sets[0].revision
+    return replace(
+        result,
+        decisions=tuple(
+            Start(entry.node, entry.ds, Slot.B, target, Reason.SURGE)
+            if isinstance(entry, Wait) and entry.reason is Reason.NO_SLOT
+            else entry
+            for entry in result.decisions
+        ),
+    )
+
+
+def takes_the_old_one_away_at_once(world: World, now: float) -> Plan:
+    """Ends a surge before the new copy is available."""
+    result = plan(world, now)
+    (state,) = world.sets
+    surging = {slot.node for slot in state.slots if slot.kind == "surge" and not slot.released}
+    older = {
+        name: copies.value.ledger.value
+        for name, copies in world.seen.items()
+        if not isinstance(copies, Unknown) and not isinstance(copies.value.ledger, Unknown)
+    }
+    return replace(
+        result,
+        decisions=tuple(
+            Remove(
+                entry.node,
+                entry.ds,
+                next(c.slot for c in older[entry.node] if c.revision != state.revision),
+                Reason.REPLACED,
+            )
+            if isinstance(entry, Wait)
+            and entry.node in surging
+            and any(c.revision != state.revision for c in older[entry.node])
+            else entry
+            for entry in result.decisions
+        ),
+    )
+
+
+def tolerates_for_ever(world: World, now: float) -> Plan:
+    """Takes every taint for a new one."""
+    nodes = tuple(replace(one, since=dict.fromkeys(one.taints, now)) for one in world.nodes)
+    return plan(replace(world, nodes=nodes), now)
+
+
+def has_no_patience(world: World, now: float) -> Plan:
+    """Takes every taint for one as old as the world."""
+    nodes = tuple(replace(one, since=dict.fromkeys(one.taints, 0.0)) for one in world.nodes)
+    return plan(replace(world, nodes=nodes), now)
 
 
 def knows_no_budget(world: World, now: float) -> Plan:
@@ -188,7 +307,8 @@ def does_not_count_the_broken(world: World, now: float) -> Plan:
     (state,) = world.sets
     broken = strict.statuses[state.key].desired - strict.statuses[state.key].available
     limit = int(state.daemonset.spec.update_strategy.rolling_update.max_unavailable)
-    loose = replace(state, daemonset=daemonset(updateStrategy=rolling(limit + broken)))
+    knobs = rolling(limit + broken, state.daemonset.spec.update_strategy.rolling_update.max_surge)
+    loose = replace(state, daemonset=daemonset(updateStrategy=knobs))
     return plan(replace(world, sets=(loose,)), now)
 
 
@@ -279,12 +399,13 @@ def prove(check: Property, planner: Planner, *, examples: int, phases: list[Phas
     )
     @given(
         size=st.integers(1, 6),
-        limit=st.integers(1, 3),
+        limit=st.integers(0, 3),
+        surge=st.integers(0, 2),
         events=EVENTS,
         data=st.data(),
     )
-    def run(size: int, limit: int, events: list[Event], data: st.DataObject) -> None:
-        fleet = Fleet(size, limit)
+    def run(size: int, limit: int, surge: int, events: list[Event], data: st.DataObject) -> None:
+        fleet = Fleet(size, limit, surge)
         walk(fleet, plan, [Event("nothing", 0)] * 3, nothing)
         check(planner, fleet, events, data)
 
@@ -292,13 +413,16 @@ def prove(check: Property, planner: Planner, *, examples: int, phases: list[Phas
 
 
 PROPERTIES: dict[Property, list[Planner]] = {
-    never_two_copies: [starts_beside, takes_silence_for_absence],
+    never_two_copies: [starts_beside, takes_silence_for_absence, surges_without_end],
     within_the_budget: [
         knows_no_budget,
         repairs_without_slots,
         forgets_slots,
         does_not_count_the_broken,
+        takes_the_old_one_away_at_once,
     ],
+    within_the_surge: [surges_without_end, forgets_slots],
+    tolerated_for_its_time: [tolerates_for_ever, has_no_patience],
     unknown_untouched: [takes_silence_for_absence, ignores_holds],
     order_is_irrelevant: [goes_by_input_order],
     settled_plans_nothing: [never_rests, keeps_writing],
@@ -306,7 +430,17 @@ PROPERTIES: dict[Property, list[Planner]] = {
 }
 
 
-@pytest.mark.parametrize("check", [pytest.param(each, id=each.__name__) for each in PROPERTIES])
+TITLES = {
+    never_two_copies: "K 110 never_two_copies",
+    within_the_surge: "K 100 within_the_surge",
+    tolerated_for_its_time: "K 18 tolerated_for_its_time",
+}
+
+
+@pytest.mark.parametrize(
+    "check",
+    [pytest.param(each, id=TITLES.get(each, each.__name__)) for each in PROPERTIES],
+)
 def test_property_holds(check: Property) -> None:
     prove(check, plan, examples=150, phases=[Phase.generate, Phase.shrink])
 
@@ -321,4 +455,4 @@ def test_property_holds(check: Property) -> None:
 )
 def test_property_catches(check: Property, planner: Planner) -> None:
     with pytest.raises(AssertionError):
-        prove(check, planner, examples=300, phases=[Phase.generate])
+        prove(check, planner, examples=2000, phases=[Phase.generate])
