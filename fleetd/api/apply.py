@@ -26,7 +26,7 @@ from fleetd.core.paths import join
 from fleetd.core.records import ObjectRecord, RemovalRecord
 from fleetd.core.validation import SET, validate
 from fleetd.documents.load import Loaded
-from fleetd.errors import InvalidInput, Problem
+from fleetd.errors import InvalidInput, Problem, Refused
 from fleetd.ports import Drop, Store
 
 PRUNE = "--prune"
@@ -79,6 +79,52 @@ def apply_objects(
     return tuple(
         replace(change, new=next(iter(_stored(store, change)), None)) for change in changes
     )
+
+
+def replace_object(
+    store: Store, place: Place, loaded: Loaded, version: str, *, now: float, who: str
+) -> AppliedChange:
+    """Put an edited document in the place of a live object, held to all the rules of apply.
+
+    What was applied last stays what it was, as with `kubectl edit`: the next apply of a file keeps
+    what was edited in fields that the file does not name. `version` is the resourceVersion that
+    the editor started from.
+
+    Raises:
+        InvalidInput: every problem; nothing is written.
+        NotFound: the object has gone.
+        Refused: somebody else changed it meanwhile.
+    """
+    kind, key = place
+    draft = Draft(store, now=now, who=who)
+    old = draft.get(kind, key)
+    if str(old.resource_version) != version:
+        raise Refused(f"{kind} {key} has been changed by somebody else meanwhile; edit it anew")
+    problems: list[Problem] = []
+    if (loaded.object.kind, loaded.object.key) != (kind, key):
+        problems.append(loaded.problem("metadata.name", f"an edit of {kind} {key} stays that"))
+    thing = _checked(loaded, loaded.raw, problems)
+    if thing is None or problems:
+        raise InvalidInput(problems)
+    live = type(loaded.object).model_validate(document_of(old))
+    problems += _immutable(loaded, live, thing)
+    was, now_ = _effective(live), _effective(thing)
+    draft.put(
+        replace(
+            old,
+            document_json=to_json(loaded.raw),
+            generation=old.generation + (was.get("spec") != now_.get("spec")),
+        )
+    )
+    problems += _references(draft, [loaded])
+    if problems:
+        raise InvalidInput(problems)
+    if was == now_:
+        return AppliedChange(kind, key, "unchanged", old, old)
+    revise(draft)
+    draft.commit("edit", f"{kind} {key}")
+    change = AppliedChange(kind, key, "configured", old, None)
+    return replace(change, new=next(iter(_stored(store, change)), None))
 
 
 def _admit(

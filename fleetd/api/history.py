@@ -136,7 +136,12 @@ def undo(
 
 
 def restart(store: Store, key: Key, *, now: float, who: str) -> RevisionRecord:
-    """Make a new revision of the same template, as kubectl does: by an annotation of the time."""
+    """Make a new revision of the same template, as kubectl does: by an annotation of the time.
+
+    Raises:
+        NotFound: no such DaemonSet.
+        Refused: what it refers to has been deleted since.
+    """
     draft = Draft(store, now=now, who=who)
     record = draft.get("DaemonSet", key)
     document = document_of(record)
@@ -144,6 +149,8 @@ def restart(store: Store, key: Key, *, now: float, who: str) -> RevisionRecord:
     at = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     metadata.setdefault("annotations", {})[RESTARTED_AT] = at
     draft.put(replace(record, document_json=to_json(document), generation=record.generation + 1))
+    for _, lacks in missing(draft, daemonset_of(draft.get("DaemonSet", key))):
+        raise Refused(f"DaemonSet {key} cannot be started anew: {lacks}")
     revise(draft)
     draft.commit("restart", f"DaemonSet {key}")
     return history(store, key)[-1]
@@ -187,13 +194,15 @@ def _digests(row: RevisionRecord) -> list[str]:
 def _target(key: Key, rows: tuple[RevisionRecord, ...], to_revision: int) -> RevisionRecord:
     if to_revision == 0:
         if len(rows) < 2:
-            raise Refused(f"DaemonSet {key} has no earlier revision to go back to")
+            raise Refused(f"no last revision to roll back to: DaemonSet {key} has only one")
         return rows[-2]
     for row in rows:
         if row.number == to_revision:
             return row
     known = ", ".join(str(row.number) for row in rows)
-    raise NotFound(f"DaemonSet {key} has no revision {to_revision}; there are {known}")
+    raise NotFound(
+        f"unable to find the specified revision {to_revision} of DaemonSet {key}; there are {known}"
+    )
 
 
 def _bring_back(draft: Draft, record: ObjectRecord, target: RevisionRecord) -> None:

@@ -11,11 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, get_args
 
+from fleetd.api.marks import check_overwrites, line_of, read_changes
+from fleetd.api.reports import Marks
 from fleetd.core.names import label_key, label_value
-from fleetd.core.node import Effect, Host, Taint
-from fleetd.core.records import AuditRecord, NodeRecord
+from fleetd.core.node import DRAINED, Effect, Host, Taint
+from fleetd.core.records import AuditRecord, NodeRecord, TaintRecord
 from fleetd.errors import InvalidInput, NotFound
-from fleetd.ports import Put, Store
+from fleetd.ports import Change, Drop, Put, Store
+
+OWN = frozenset({"fleetd/hold", "fleetd/left"})
+"""Annotations that tell how a node stands; the verbs about that set them."""
 
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
 
@@ -46,19 +51,58 @@ class Nodes:
             return f"node/{name} already {word}"
         return self._write(replace(record, held=on), "hold" if on else "unhold", "", word)
 
-    def label(self, name: str, changes: Sequence[str]) -> str:
-        """Set (`key=value`) or take (`key-`) labels; raises InvalidInput for another form."""
+    def mark(self, name: str, marks: Marks) -> str:
+        """Change labels or annotations.
+
+        Raises InvalidInput for a change of another form, Refused where a value would be overwritten
+        unasked.
+        """
         record = self._record(name)
+        changes = read_changes(marks)
+        if marks.field == "annotations":
+            return self._annotate(record, marks, changes)
         labels: dict[str, str | None] = json.loads(record.labels_json)
-        for key, value in [_label(change) for change in changes]:
-            if value is not None or key in self._inventory_labels(name):
+        inventory = self._inventory_labels(name)
+        check_overwrites(changes, _shown(inventory, labels), overwrite=marks.overwrite)
+        for key, value in changes.items():
+            if value is not None or key in inventory:
                 labels[key] = value
             else:
                 labels.pop(key, None)
-        text = json.dumps(labels, sort_keys=True)
-        if json.loads(record.labels_json) == labels:
-            return f"node/{name} not labeled"
-        return self._write(replace(record, labels_json=text), "label", " ".join(changes), "labeled")
+        changed = json.loads(record.labels_json) != labels
+        line = line_of(f"node/{name}", marks, changes, changed=changed)
+        if changed:
+            text = json.dumps(labels, sort_keys=True)
+            self._write(replace(record, labels_json=text), "label", " ".join(marks.changes), "")
+        return line
+
+    def _annotate(self, record: NodeRecord, marks: Marks, changes: Mapping[str, str | None]) -> str:
+        present: dict[str, str] = json.loads(record.annotations_json)
+        if OWN.intersection(changes):
+            raise InvalidInput(f"{', '.join(OWN)} is fleetd's own; say `fleetd hold {record.name}`")
+        check_overwrites(changes, present, overwrite=marks.overwrite)
+        merged = {**present, **changes}
+        after = {key: value for key, value in merged.items() if value is not None}
+        if after != present:
+            text = json.dumps(after, sort_keys=True)
+            detail = " ".join(marks.changes)
+            self._write(replace(record, annotations_json=text), "annotate", detail, "")
+        return line_of(f"node/{record.name}", marks, changes, changed=after != present)
+
+    def drain(self, name: str, *, on: bool) -> bool:
+        """Cordon a node and keep every copy away from it, or take both back; False: was so."""
+        record = self._record(name)
+        place = (DRAINED.key, DRAINED.effect)
+        overlay = {(item["key"], item["effect"]): item for item in json.loads(record.taints_json)}
+        if (place in overlay) == on and record.cordoned == on:
+            return False
+        overlay.pop(place, None)
+        if on:
+            overlay[place] = asdict(DRAINED)
+        text = json.dumps([item for _, item in sorted(overlay.items())])
+        after = replace(record, taints_json=text, cordoned=on)
+        self._write(after, "drain" if on else "uncordon", "", "")
+        return True
 
     def taint(self, name: str, changes: Sequence[str]) -> str:
         """Set (`key=value:Effect`, `key:Effect`) or take (`key:Effect-`, `key-`) taints.
@@ -89,8 +133,28 @@ class Nodes:
     def _write(self, record: NodeRecord, verb: str, detail: str, done: str) -> str:
         subject = f"Node {record.name}"
         audit = AuditRecord(self._now, self._who, verb, subject, detail)
-        self._store.commit([Put(record), Put(audit)])
+        self._store.commit([Put(record), *self._taint_times(record), Put(audit)])
         return f"node/{record.name} {done}"
+
+    def _taint_times(self, record: NodeRecord) -> list[Change]:
+        """Since when a node has its NoExecute taints: what is new among them, from now on."""
+        taints = {(one.key, one.effect): one.value for one in self._inventory_taints(record.name)}
+        for item in json.loads(record.taints_json):
+            taints[item["key"], item["effect"]] = item["value"]
+        wanted = {
+            (key, value)
+            for (key, effect), value in taints.items()
+            if effect == "NoExecute" and value is not None
+        }
+        known = {(row.key, row.value) for row in self._store.read(TaintRecord, node=record.name)}
+        changes: list[Change] = [
+            Drop(TaintRecord, node=record.name, key=key, value=value)
+            for key, value in sorted(known - wanted)
+        ]
+        changes += [
+            Put(TaintRecord(record.name, *one, self._now)) for one in sorted(wanted - known)
+        ]
+        return changes
 
     def _inventory_labels(self, name: str) -> Mapping[str, str]:
         return self._hosts[name].labels if name in self._hosts else {}
@@ -99,14 +163,10 @@ class Nodes:
         return self._hosts[name].taints if name in self._hosts else ()
 
 
-def _label(change: str) -> tuple[str, str | None]:
-    key, equals, value = change.partition("=")
-    if not equals:
-        if not change.endswith("-"):
-            raise InvalidInput(f"{change!r} is no change of a label: write KEY=VALUE or KEY-")
-        key = change[:-1]
-    _check("label", change, label_key(key), label_value(value))
-    return key, value if equals else None
+def _shown(inventory: Mapping[str, str], overlay: Mapping[str, str | None]) -> dict[str, str]:
+    """The labels that people gave: the inventory's under the overlay, which may hide some."""
+    merged = {**inventory, **overlay}
+    return {key: value for key, value in merged.items() if value is not None}
 
 
 def _taint(change: str) -> Taint:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Shape = dict[str, Any]
 """An object in Kubernetes' shape: apiVersion, kind, metadata, spec, status."""
@@ -25,6 +25,25 @@ class Query:
     namespace: str | None = "default"
     name: str = ""
     refresh: bool = False
+
+
+class Edited(NamedTuple):
+    """A document that somebody edited: its file, and the resourceVersion that it began from."""
+
+    spec: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Labels or annotations to set (`key=value`) and to take (`key-`).
+
+    Without `overwrite`, one that has another value already is refused.
+    """
+
+    field: Literal["labels", "annotations"]
+    changes: tuple[str, ...]
+    overwrite: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from fleetd.api.delete import finish
 from fleetd.api.reading import SOURCES, sources
 from fleetd.api.rehearsal import Rehearsal
 from fleetd.api.reports import Change, Entry, Progress, Report, RunOptions
@@ -21,7 +22,7 @@ from fleetd.core.actions import (
 from fleetd.core.copies import judge
 from fleetd.core.facts import Known, Unknown
 from fleetd.core.meta import Key
-from fleetd.core.records import Setting
+from fleetd.core.records import InstanceRecord, ObjectRecord, Setting
 from fleetd.engine.executor import Step
 from fleetd.engine.reconciler import Pass, Run
 from fleetd.errors import Refused
@@ -53,7 +54,41 @@ async def run(
         done = await reconciler.once()
         return _report(Run(done, done.steps, "once"), options, changes)
     ended = await reconciler.converge(options.timeout_s)
+    decisions, now = ended.last.plan.decisions, session.clock.now()
+    finish(session.store, decisions, scope, now=now, who=session.who)
     return _report(ended, options, changes)
+
+
+async def drain(
+    session: Session,
+    nodes: Sequence[str],
+    options: RunOptions,
+    progress: Progress,
+    changes: tuple[Change, ...],
+) -> Report:
+    """Take copies off nodes, or bring them back, and report on these nodes alone.
+
+    Done is what was seen to be done: a copy on a host that does not answer counts as there.
+    """
+    rows = [row for name in nodes for row in session.store.read(InstanceRecord, node=name)]
+    known = session.store.read(ObjectRecord, kind="DaemonSet")
+    scope = frozenset(Key(row.namespace, row.name) for row in rows)
+    scope |= {Key(row.namespace, row.name) for row in known}
+    if not scope:
+        return Report(changes=changes)
+    report = await run(session, scope, options, progress, changes)
+    holders = {
+        key: {node: why for node, why in hosts.items() if node in nodes}
+        for key, hosts in report.holders.items()
+    }
+    holders = {key: hosts for key, hosts in holders.items() if hosts}
+    entries = tuple(entry for entry in report.entries if entry.node in nodes)
+    return replace(
+        report,
+        entries=entries,
+        holders=holders,
+        converged=not options.dry_run and not holders,
+    )
 
 
 def check_sources(session: Session, options: RunOptions) -> None:

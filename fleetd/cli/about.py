@@ -14,11 +14,20 @@ from fleetd.errors import InvalidInput, NotFound
 from fleetd.host.carrier import LINE
 
 _ROOTS = {"apps/v1": "DaemonSet", "fleetd/v1": "SystemdDaemonSet"}
+_TOPS = {"ds": "", "daemonset": "", "daemonsets": "", "daemonset.apps": ""}
+_TOPS |= dict.fromkeys(("po", "pod", "pods"), "spec.template")
+"""What the first word of a path stands for; a pod is what the template makes."""
 
 
-@verb("explain", "fleetd explain --fields", "fleetd explain ds.spec.updateStrategy")
+@verb(
+    "explain",
+    "fleetd explain ds.spec.template.spec.containers.livenessProbe",
+    "fleetd explain pod.spec.volumes --recursive",
+    "fleetd explain --fields",
+)
 @click.argument("path", default="", metavar="[PATH]")
-@click.option("--fields", is_flag=True, help="Every field, with what becomes of it.")
+@click.option("--recursive", is_flag=True, help="All fields below, not only the next.")
+@click.option("--fields", is_flag=True, help="Every field in one table, with what becomes of it.")
 @click.option(
     "--api-version",
     "version",
@@ -26,29 +35,56 @@ _ROOTS = {"apps/v1": "DaemonSet", "fleetd/v1": "SystemdDaemonSet"}
     default="apps/v1",
     help="Whose fields: Kubernetes' own, or those of a systemd workload.",
 )
-def explain(path: str, *, fields: bool, version: str) -> None:
+def explain(path: str, *, recursive: bool, fields: bool, version: str) -> None:
     """Say for a field of a DaemonSet whether it is honoured, emulated, ignored or refused."""
     from fleetd.core.fields import rows
 
     if bool(path) == fields:
-        raise click.UsageError("name a field, such as spec.updateStrategy, or say --fields")
+        raise click.UsageError("name a field, such as ds.spec.updateStrategy, or say --fields")
     found = rows(_ROOTS[version])
-    if path:
-        words = path.split(".")
-        wanted = ".".join(words[1:] if words[0].lower() in {"ds", "daemonset"} else words)
-        plain = wanted.replace("[]", "")
-        found = [
-            (name, field)
-            for name, field in found
-            if (name.replace("[]", "") + ".").startswith(plain + ".") or not plain
-        ]
-        if not found:
-            raise NotFound(
-                f"no field {wanted} in {version}; `fleetd explain --fields` has them all"
-            )
-    cells = [("FIELD", "TYPE", "HERE", "NOTE")]
-    cells += [(name, field.type, field.disposition.value, field.note) for name, field in found]
-    write(grid(cells))
+    if fields:
+        cells = [("FIELD", "TYPE", "HERE", "NOTE")]
+        cells += [(name, field.type, field.disposition.value, field.note) for name, field in found]
+        write(grid(cells))
+        return
+    wanted = _path_of(path)
+    by_name = {name.replace("[]", ""): field for name, field in found}
+    if wanted and wanted not in by_name:
+        raise NotFound(
+            f'field "{path}" does not exist in {version}; `fleetd explain --fields` has them all'
+        )
+    group, _, number = version.partition("/")
+    write(f"GROUP:      {group}\nKIND:       DaemonSet\nVERSION:    {number}\n\n")
+    if wanted:
+        field = by_name[wanted]
+        write(f"FIELD: {field.name} <{field.type}>\n\nHERE:  {field.disposition.value}")
+        if field.note:
+            write(f"NOTE:  {field.note}")
+    below = [
+        (f"{'  ' * depth}{field.name}", f"<{field.type}>", field.disposition.value, field.note)
+        for name, field in by_name.items()
+        if (depth := _depth(name, wanted)) == 1 or (recursive and depth > 0)
+    ]
+    if below:
+        write(f"{chr(10) if wanted else ''}FIELDS:\n{grid(below)}")
+
+
+def _path_of(text: str) -> str:
+    """The path as the table has it: `pod.spec.x`, `ds.spec.x` and `spec.x` alike."""
+    plain = text.replace("[]", "")
+    first, _, rest = plain.partition(".")
+    if plain.lower() in _TOPS:
+        return _TOPS[plain.lower()]
+    if first.lower() in _TOPS:
+        return ".".join(filter(None, (_TOPS[first.lower()], rest.removeprefix("apps."))))
+    return plain
+
+
+def _depth(name: str, above: str) -> int:
+    """How many fields a name lies below another one; 0 when it does not."""
+    if above and not name.startswith(f"{above}."):
+        return 0
+    return name.count(".") - above.count(".") + (0 if above else 1)
 
 
 @verb("version", "fleetd version")

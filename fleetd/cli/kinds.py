@@ -22,6 +22,11 @@ class Kind:
     namespaced: bool = True
 
     @property
+    def resource(self) -> str:
+        """How errors name it, as kubectl's do: `daemonsets.apps`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
     def prefix(self) -> str:
         """What `-o name` and change lines write before the slash, as kubectl does."""
         return f"{self.singular}.{self.group}" if self.group else self.singular
@@ -40,7 +45,11 @@ _BY_WORD = {
     word: kind for kind in KINDS for word in (kind.plural, kind.singular, kind.prefix, *kind.words)
 }
 ALL = frozenset(kind.plural for kind in KINDS)
-DELETABLE = frozenset({"daemonsets", "configmaps", "secrets"})
+DELETABLE = frozenset({"daemonsets", "pods", "configmaps", "secrets"})
+
+
+EVERY = ("pods", "daemonsets")
+"""What `get all` means: in kubectl's order, and as there without settings and history."""
 
 
 def kind_of(word: str, allowed: Collection[str] = ALL) -> Kind:
@@ -65,7 +74,8 @@ def targets(
     """Read `KIND[,KIND] [NAME...]` or `KIND/NAME...` as (kind, name), where "" means every one."""
     if any("/" in argument for argument in arguments):
         return tuple(_slashed(argument, allowed) for argument in arguments)
-    kinds = [kind_of(word, allowed) for word in arguments[0].split(",")]
+    words = [each for word in arguments[0].split(",") for each in _each(word, allowed)]
+    kinds = [kind_of(word, allowed) for word in dict.fromkeys(words)]
     return tuple((kind, name) for kind in kinds for name in arguments[1:] or ("",))
 
 
@@ -77,6 +87,10 @@ def one_target(arguments: Sequence[str], kind: str) -> str:
     if len(found) != 1:
         raise InvalidInput(f"expected one name, got {len(found)}; write {kind}/NAME")
     return found[0][1]
+
+
+def _each(word: str, allowed: Collection[str]) -> Sequence[str]:
+    return EVERY if word.lower() == "all" and allowed == ALL else (word,)
 
 
 def _slashed(argument: str, allowed: Collection[str]) -> tuple[Kind, str]:

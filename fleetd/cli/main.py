@@ -16,7 +16,17 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from fleetd.cli import about, changing, hosts, nodes, reading
+from fleetd.cli import (
+    about,
+    changing,
+    editing,
+    getting,
+    hosts,
+    images,
+    marking,
+    nodes,
+    reading,
+)
 from fleetd.cli.rollout import rollout
 from fleetd.cli.text import OutputClosed, say
 from fleetd.cli.verbs import Invocation, OpenClient, OpenReads, global_options
@@ -27,20 +37,23 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         changing.apply,
         changing.diff,
         changing.validate,
+        editing.edit,
+        marking.label,
+        marking.annotate,
         changing.delete,
         rollout,
         changing.reconcile,
     ),
-    "Look": (reading.get, reading.describe, reading.why, reading.logs),
+    "Look": (getting.get, getting.events, reading.describe, reading.why, reading.logs),
     "Nodes": (
         nodes.cordon,
+        nodes.drain,
         nodes.uncordon,
         nodes.hold,
         nodes.unhold,
         nodes.taint,
-        nodes.label,
     ),
-    "Hosts": (hosts.exec_, hosts.enroll, hosts.adopt, hosts.purge),
+    "Hosts": (hosts.exec_, images.image, hosts.enroll, hosts.adopt, hosts.purge),
     "About fleetd": (about.explain, about.demo, about.completion, about.version),
 }
 

@@ -1,72 +1,17 @@
-"""The verbs that only look: get, describe, why, logs. They take no lock and write nothing."""
+"""The verbs that tell of one thing: describe, why, logs. They take no lock and write nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import click
 
-from fleetd.cli.kinds import Kind, one_target, targets
-from fleetd.cli.output import FORMATS, Format, hide_values, print_objects
+from fleetd.cli.getting import all_namespaces, refresh_option
+from fleetd.cli.kinds import one_target, targets
 from fleetd.cli.text import line, write
 from fleetd.cli.times import Duration
 from fleetd.cli.verbs import Invocation, namespace_option, verb
-from fleetd.client import Client, Query, Reads, Shape
-from fleetd.errors import NotFound
-
-all_namespaces = click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces.")
-refresh_option = click.option(
-    "--refresh", is_flag=True, help="Look at the hosts now, in place of the last look's answer."
-)
-
-
-@verb("get", "fleetd get ds -A", "fleetd get pods -o wide --refresh", "fleetd get ds/ne -o yaml")
-@click.argument("what", nargs=-1, required=True, metavar="KIND [NAME]...")
-@namespace_option
-@all_namespaces
-@click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(FORMATS),
-    default="table",
-    help="How to print them; wide is a table with more columns.",
-)
-@refresh_option
-@click.option("--show-secrets", is_flag=True, help="Print the values of Secrets.")
-@click.pass_obj
-def get(
-    invocation: Invocation,
-    what: Sequence[str],
-    namespace: str,
-    *,
-    all_namespaces: bool,
-    form: str,
-    refresh: bool,
-    show_secrets: bool,
-) -> None:
-    """Print objects: ds, pods, nodes, events, revisions, configmaps, secrets.
-
-    Several kinds are written with commas: ds,pods. Both KIND NAME and KIND/NAME are taken.
-    """
-    wanted = targets(what)
-    where = None if all_namespaces else namespace
-
-    async def fetch(client: Reads) -> list[tuple[Kind, list[Shape]]]:
-        found: dict[str, tuple[Kind, list[Shape]]] = {}
-        for kind, name in wanted:
-            shapes = await client.get(kind.plural, Query(where, name, refresh))
-            if name and not shapes:
-                raise NotFound(f'{kind.prefix} "{name}" not found')
-            found.setdefault(kind.plural, (kind, []))[1].extend(shapes)
-        return list(found.values())
-
-    found = invocation.ask(fetch) if refresh else invocation.look(fetch)
-    if not show_secrets:
-        found = [(k, [hide_values(s) for s in i] if k.plural == "secrets" else i) for k, i in found]
-    single = len(wanted) == 1 and wanted[0][1] != "" and sum(len(i) for _, i in found) == 1
-    print_objects(found, cast("Format", form), where, single=single)
+from fleetd.client import Client, Query, Reads
 
 
 @verb("describe", "fleetd describe ds node-exporter", "fleetd describe node web-01")

@@ -18,6 +18,10 @@ from fleetd.client import Change, Entry, Report, RunOptions, Shape
 from fleetd.errors import InvalidInput
 
 Form = Literal["text", "json", "yaml"]
+Words = Mapping[str, str]
+"""What a verb says in place of what became of an object: `configured` as `restarted`."""
+
+CHANGED: Words = {}
 ACTIONS = frozenset({"start", "update", "repair", "remove"})
 _BAD_ENDS = frozenset({"failed", "refused", "lost"})
 
@@ -32,10 +36,12 @@ def exit_code(report: Report, options: RunOptions) -> int:
     return 3 if any(entry.outcome in _BAD_ENDS for entry in report.entries) else 0
 
 
-def print_changes(changes: Iterable[Change], done: str = "", *, dry_run: bool = False) -> None:
-    """Print a line about each object; `done` replaces `configured` (`restarted`)."""
+def print_changes(
+    changes: Iterable[Change], words: Words = CHANGED, *, dry_run: bool = False
+) -> None:
+    """Print a line about each object."""
     for change in changes:
-        write(change_line(change, done, dry_run=dry_run))
+        write(change_line(change, words, dry_run=dry_run))
 
 
 def print_report(report: Report, form: Form, options: RunOptions) -> int:
@@ -83,13 +89,13 @@ def json_report(report: Report) -> Shape:
     }
 
 
-def change_line(change: Change, done: str = "", *, dry_run: bool = False) -> str:
-    """Kubectl's line about one object: `daemonset.apps/x configured`."""
+def change_line(change: Change, words: Words = CHANGED, *, dry_run: bool = False) -> str:
+    """Kubectl's line about one object: `daemonset.apps/x configured`, in the verb's own words."""
     try:
         prefix = kind_of(change.kind).prefix
     except InvalidInput:
         prefix = change.kind.lower()
-    verb = done if done and change.verb == "configured" else change.verb
+    verb = words.get(change.verb, change.verb)
     return line(f"{prefix}/{change.name} {verb}" + (" (dry run)" if dry_run else ""))
 
 

@@ -28,36 +28,58 @@ class Column:
     wide: bool = False
 
 
-def table(
-    kind: Kind,
-    objects: Sequence[Shape],
-    now: float,
-    *,
-    wide: bool = False,
-    namespaces: bool = False,
-    prefix: bool = False,
-) -> str:
-    """One table with its heading.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How tables are drawn.
 
-    `namespaces` puts NAMESPACE first; `prefix` writes names as `kind/name`, for several tables.
+    `namespaces` puts NAMESPACE first; `prefix` writes names as `kind/name`, for several tables;
+    `bare` leaves the headings out; `label_columns` are labels with a column each; `labels` shows
+    them all.
     """
-    columns = [column for column in COLUMNS[kind.plural] if wide or not column.wide]
-    if namespaces and kind.namespaced:
+
+    wide: bool = False
+    namespaces: bool = False
+    prefix: bool = False
+    bare: bool = False
+    labels: bool = False
+    label_columns: tuple[str, ...] = ()
+
+
+def table(kind: Kind, objects: Sequence[Shape], now: float, look: Look | None = None) -> str:
+    """One table with its heading."""
+    headings, *rows = rows_of(kind, objects, now, look or Look())
+    return grid(rows if look and look.bare else [headings, *rows])
+
+
+def rows_of(kind: Kind, objects: Sequence[Shape], now: float, look: Look) -> list[list[str]]:
+    """The cells of a table: the headings, and a row for each object."""
+    columns = [column for column in COLUMNS[kind.plural] if look.wide or not column.wide]
+    if look.namespaces and kind.namespaced:
         columns.insert(0, Column("NAMESPACE", lambda item, _: text(item, "metadata.namespace")))
-    rows = [[column.heading for column in columns]]
+    columns += [Column(key.rpartition("/")[2].upper(), _label(key)) for key in look.label_columns]
+    if look.labels:
+        columns.append(Column("LABELS", _pairs("metadata.labels")))
+    headings = [column.heading for column in columns]
+    at = headings.index("NAME") if look.prefix and "NAME" in headings else -1
+    rows = [headings]
     for item in objects:
         cells = [column.cell(item, now) for column in columns]
-        if prefix:
-            at = [column.heading for column in columns].index("NAME") if _named(columns) else -1
-            cells = [f"{kind.prefix}/{c}" if i == at else c for i, c in enumerate(cells)]
-        rows.append(cells)
-    return grid(rows)
+        rows.append([f"{kind.prefix}/{c}" if i == at else c for i, c in enumerate(cells)])
+    return rows
 
 
-def grid(rows: Iterable[Sequence[str]]) -> str:
-    """Left-justified columns three blanks apart, never cut."""
+def grid(rows: Iterable[Sequence[str]], widths: list[int] | None = None) -> str:
+    """Left-justified columns three blanks apart, never cut.
+
+    `widths` are those of rows printed before, and are widened where a cell needs it.
+    """
     lines = [[line(cell) for cell in row] for row in rows]
-    widths = [max(_NARROWEST, max(map(len, column)) + _GAP) for column in zip(*lines, strict=True)]
+    fresh = [max(_NARROWEST, max(map(len, column)) + _GAP) for column in zip(*lines, strict=True)]
+    if widths is not None:
+        known = [*widths, *[0] * (len(fresh) - len(widths))]
+        fresh = [max(pair) for pair in zip(known, fresh, strict=True)]
+        widths[:] = fresh
+    widths = fresh
     return "\n".join(
         "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in lines
@@ -91,10 +113,6 @@ def text(item: object, path: str) -> str:
     return NONE if value in (None, "") else str(value)
 
 
-def _named(columns: Sequence[Column]) -> bool:
-    return any(column.heading == "NAME" for column in columns)
-
-
 def _field(path: str) -> Callable[[Shape, float], str]:
     return lambda item, _: text(item, path)
 
@@ -111,6 +129,10 @@ def _pairs(path: str) -> Callable[[Shape, float], str]:
     return lambda item, _: (
         ",".join(f"{key}={value}" for key, value in sorted(mapping(item, path).items())) or NONE
     )
+
+
+def _label(key: str) -> Callable[[Shape, float], str]:
+    return lambda item, _: str(mapping(item, "metadata.labels").get(key, ""))
 
 
 def _selector(item: Shape, now: float) -> str:

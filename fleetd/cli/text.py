@@ -49,6 +49,11 @@ def write(text: str) -> None:
     _put(sys.stdout, (plain(text).removesuffix("\n") + "\n").encode("utf-8", "backslashreplace"))
 
 
+def put(text: str) -> None:
+    """Print data as it is, without a newline of its own (a template says where lines end)."""
+    _put(sys.stdout, plain(text).encode("utf-8", "backslashreplace"))
+
+
 def write_raw(data: bytes, *, err: bool = False) -> None:
     """Pass a remote command's bytes on: as they are into a pipe or file, cleaned to a terminal."""
     stream = sys.stderr if err else sys.stdout

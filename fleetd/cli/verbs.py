@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import Any, Protocol, TypeVar
 import click
 
 from fleetd.cli.progress import reporting
-from fleetd.cli.report import Form, print_changes, print_report
+from fleetd.cli.report import CHANGED, Form, Words, print_changes, print_report
 from fleetd.cli.settings import Flags, Settings, read_settings
+from fleetd.cli.text import write
 from fleetd.cli.times import Duration
 from fleetd.client import Change, Client, Progress, Reads, Report, RunOptions
 
@@ -85,12 +86,16 @@ class Invocation:
         form: Form,
         options: RunOptions,
         *,
-        done: str = "",
+        words: Words = CHANGED,
         mutating: bool = True,
+        listen: Progress | None = None,
+        also: Callable[[Report], str] | None = None,
     ) -> int:
         """Do what changes hosts, with progress, and print its report; the exit code.
 
-        A dry run writes nothing, so it neither takes the lock nor makes a state.
+        `words` say what became of objects; `listen` hears what happens while the report is to be
+        text, and `also` gives text to print before it. A dry run writes nothing, so it neither
+        takes the lock nor makes a state.
         """
         writes = mutating and not options.dry_run
         told: list[Change] = []
@@ -100,16 +105,20 @@ class Invocation:
                 if event == "applied" and form == "text":
                     # At once: what follows on the hosts may take long.
                     told.extend(fields["changes"])
-                    print_changes(told, done, dry_run=options.dry_run)
+                    print_changes(told, words, dry_run=options.dry_run)
+                if listen is not None and form == "text":
+                    listen(event, fields)
                 progress(event, fields)
 
             report = self.ask(lambda client: work(client, hear), mutating=writes)
         if form == "text":
             print_changes(
                 [change for change in report.changes if change not in told],
-                done,
+                words,
                 dry_run=options.dry_run,
             )
+            if also is not None and (text := also(report)):
+                write(text)
         return print_report(report, form, options)
 
 
@@ -121,6 +130,10 @@ class Verb(click.Command):
         self.examples = tuple(examples)
         self.params += global_options(hidden=True)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the forms of kubectl too: `--wait=false`, `--dry-run=client`, `-o=json`."""
+        return super().parse_args(ctx, list(_plain_forms(args, self.params)))
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples at the end of the help."""
         with formatter.section("Examples"):
@@ -128,6 +141,34 @@ class Verb(click.Command):
                 formatter.write_text(example)
         formatter.write_paragraph()
         formatter.write_text("Options for every verb: fleetd --help.")
+
+
+_TRUTHS = {"true": True, "false": False, "client": True, "server": True, "none": False}
+
+
+def _plain_forms(args: Sequence[str], params: Sequence[click.Parameter]) -> Iterator[str]:
+    """Arguments as click reads them: a flag has no value, and a short option no `=`."""
+    options = [param for param in params if isinstance(param, click.Option)]
+    flags = {word: option for option in options if option.is_flag for word in option.opts}
+    takes_value = {word for option in options if not option.is_flag for word in option.opts}
+    arguments = iter(args)
+    for argument in arguments:
+        if argument == "--":
+            yield argument
+            yield from arguments
+            return
+        word, equals, value = argument.partition("=")
+        truth = _TRUTHS.get(value)
+        if equals and word in flags and truth is not None:
+            option = flags[word]
+            if truth:
+                yield word
+            elif option.secondary_opts:
+                yield option.secondary_opts[-1]
+        elif equals and len(word) == 2 and word in takes_value:
+            yield from (word, value)
+        else:
+            yield argument
 
 
 def verb(name: str, *examples: str) -> Callable[[Callable[..., int | None]], Verb]:

@@ -13,7 +13,9 @@ from typing import Protocol
 from fleetd.api.reports import (
     Cascade,
     Change,
+    Edited,
     Entry,
+    Marks,
     Progress,
     Query,
     Report,
@@ -27,7 +29,9 @@ __all__ = [
     "Cascade",
     "Change",
     "Client",
+    "Edited",
     "Entry",
+    "Marks",
     "Progress",
     "Query",
     "Reads",
@@ -128,6 +132,28 @@ class Client(Reads, Protocol):
         """
         ...
 
+    async def edit(
+        self, kind: str, key: Key, edited: Edited, options: RunOptions, progress: Progress
+    ) -> Report:
+        """Put an edited document in the place of an object, then bring it about.
+
+        InvalidInput holds every problem. Refused: the object was changed meanwhile.
+        """
+        ...
+
+    async def mark(self, kind: str, key: Key, marks: Marks, *, dry_run: bool = False) -> str:
+        """Change labels or annotations of an object; the line to print.
+
+        A node's namespace is "". No generation rises, and nothing is run (K 139).
+        """
+        ...
+
+    async def drain(
+        self, nodes: Sequence[str], options: RunOptions, progress: Progress, *, on: bool
+    ) -> Report:
+        """Take all copies off nodes and keep them away (`on`), or let them come back."""
+        ...
+
     async def why(self, node: str, daemonset: tuple[str, str] | None) -> tuple[str, ...]:
         """Lines that explain what each DaemonSet (or this one) does on the node, and why."""
         ...
@@ -142,10 +168,6 @@ class Client(Reads, Protocol):
 
     async def taint(self, node: str, changes: Sequence[str]) -> str:
         """Change taints: `key=value:Effect`, `key:Effect-`, `key-`; the line to print."""
-        ...
-
-    async def label(self, node: str, changes: Sequence[str]) -> str:
-        """Change labels: `key=value`, `key-`; the line to print."""
         ...
 
     def logs(
@@ -180,6 +202,12 @@ class Client(Reads, Protocol):
         """Pin host keys after a look at them: (host, what was done or is wrong)."""
         ...
 
+    async def push_image(
+        self, archive: str, nodes: Sequence[str], progress: Progress
+    ) -> Report:
+        """Bring the images of an archive to these nodes, or to every host of the inventory."""
+        ...
+
     async def adopt(self, progress: Progress) -> Report:
         """Rebuild a lost state from the hosts of the inventory."""
         ...
@@ -187,9 +215,3 @@ class Client(Reads, Protocol):
     async def purge(self, node: str, progress: Progress) -> Report:
         """Take every trace of the fleet off a host."""
         ...
-    async def push_image(
-        self, archive: str, nodes: Sequence[str], progress: Progress
-    ) -> Report:
-        """Bring the images of an archive to these nodes, or to every host of the inventory."""
-        ...
-

@@ -26,11 +26,14 @@ from fleetd.api import (
 )
 from fleetd.api.archives import read_archive
 from fleetd.api.fleet import Fleet, open_fleet
+from fleetd.api.marks import mark_object
 from fleetd.api.nodes import Nodes
 from fleetd.api.rehearsal import Rehearsal
 from fleetd.api.reports import (
     Cascade,
     Change,
+    Edited,
+    Marks,
     Progress,
     Query,
     Report,
@@ -44,7 +47,7 @@ from fleetd.core.node import Inventory, Ssh
 from fleetd.core.why import explain
 from fleetd.documents.inventory import read_inventory
 from fleetd.documents.load import Documents, load
-from fleetd.errors import NotFound
+from fleetd.errors import InvalidInput, NotFound
 from fleetd.host.requests import Exec, Logs
 from fleetd.ports import Clock, EventSink, HostKeys, Store, Streams, Transport
 
@@ -121,7 +124,8 @@ class Local:
         if reconciler.world is None:
             return ()
         wanted = [Key(*daemonset)] if daemonset else [each.key for each in reconciler.world.sets]
-        told = (explain(node, key, reconciler.world, done.plan) for key in wanted)
+        now = self.clock.now()
+        told = (explain(node, key, reconciler.world, done.plan, now) for key in wanted)
         return tuple("\n".join(lines) for lines in told if lines)
 
     async def history(self, namespace: str, name: str) -> tuple[Revision, ...]:
@@ -137,7 +141,7 @@ class Local:
             f"{loaded.object.kind.lower()}/{loaded.object.metadata.name}"
             for loaded in documents.objects
         )
-        return names, _notes(documents)
+        return names, (*map(str, documents.asides), *_notes(documents))
 
     async def diff(self, specs: Sequence[str]) -> tuple[Change, ...]:
         """What apply would change in the state."""
@@ -175,14 +179,16 @@ class Local:
             loaded = load(specs, self.stdin).objects
             places += [(entry.object.kind, entry.object.key) for entry in loaded]
         session = self._session(forget=options.dry_run)
-        how: delete.Cascade = "background" if cascade == "background" else "orphan"
+        how: delete.Cascade = "orphan" if cascade == "false" else cascade
         gone = delete.delete(session.store, places, cascade=how, now=self.clock.now(), who=self.who)
         changes = tuple(Change(kind, *key, "deleted") for kind, key in gone)
         progress("applied", {"changes": changes})
         scope = frozenset(key for kind, key in gone if kind == "DaemonSet")
+        notes = delete.still_used(session.store, gone)
         if how == "orphan" or not scope:
-            return Report(changes=changes)
-        return await running.run(session, scope, options, progress, changes)
+            return Report(changes=changes, notes=notes)
+        report = await running.run(session, scope, options, progress, changes)
+        return replace(report, notes=(*notes, *report.notes))
 
     # -- running -----------------------------------------------------------------------------
 
@@ -243,6 +249,33 @@ class Local:
         rollouts.delete_pod(self.store, key, node, now=self.clock.now(), who=self.who)
         return f'pod "{key.name}-{node}" deleted'
 
+    async def edit(
+        self,
+        kind: str,
+        key: Key,
+        edited: Edited,
+        options: RunOptions,
+        progress: Progress,
+    ) -> Report:
+        """Put an edited document in the place of an object, then bring it about."""
+        spec, version = edited
+        objects = load([spec], self.stdin).objects
+        if len(objects) != 1:
+            raise InvalidInput(f"an edit is of one object; {spec} holds {len(objects)}")
+        session = self._session(forget=options.dry_run)
+        running.check_sources(session, options)
+        now, who = self.clock.now(), self.who
+        done = apply.replace_object(
+            session.store, (KINDS[kind], key), objects[0], version, now=now, who=who
+        )
+        changes = diffs.changes((done,))
+        progress("applied", {"changes": changes})
+        scope = diffs.concerned(session.store, (done,))
+        if not scope or done.outcome == "unchanged":
+            return Report(changes=changes)
+        report = await running.run(session, scope, options, progress, changes)
+        return self._told(session.store, report)
+
     async def _roll(
         self,
         session: Session,
@@ -271,13 +304,33 @@ class Local:
         """Change the overlay's taints."""
         return self._nodes().taint(node, changes)
 
-    async def label(self, node: str, changes: Sequence[str]) -> str:
-        """Change the overlay's labels."""
-        return self._nodes().label(node, changes)
+    async def mark(self, kind: str, key: Key, marks: Marks, *, dry_run: bool = False) -> str:
+        """Change labels or annotations."""
+        store = Rehearsal(self.store) if dry_run else self.store
+        if kind == "nodes":
+            return self._nodes(store).mark(key.name, marks)
+        if self.state.fleet is None:
+            open_fleet(store, self.fresh_id(), self.fresh_key())
+        return mark_object(store, KINDS[kind], key, marks, now=self.clock.now(), who=self.who)
 
-    def _nodes(self) -> Nodes:
+    async def drain(
+        self, nodes: Sequence[str], options: RunOptions, progress: Progress, *, on: bool
+    ) -> Report:
+        """Take all copies off nodes and keep them away, or let them come back."""
+        session = self._session(forget=options.dry_run)
+        running.check_sources(session, options)
+        marked = self._nodes(session.store)
+        told: list[Change] = []
+        for name in nodes:
+            changed = marked.drain(name, on=on)
+            told.append(Change("Node", "", name, "configured" if changed else "unchanged"))
+        changes = tuple(told)
+        progress("applied", {"changes": changes})
+        return await running.drain(session, nodes, options, progress, changes)
+
+    def _nodes(self, store: Store | None = None) -> Nodes:
         known = {host.name: host for host in self._inventory().hosts}
-        return Nodes(self.store, known, now=self.clock.now(), who=self.who)
+        return Nodes(store or self.store, known, now=self.clock.now(), who=self.who)
 
     # -- hosts -------------------------------------------------------------------------------
 
@@ -325,6 +378,15 @@ class Local:
         session = self._session(forget=True)
         wanted = hosts.named(session, hosts_, every=every)
         return await hosts.enroll(self.keys, wanted, accept=accept, progress=progress)
+
+    async def push_image(
+        self, archive: str, nodes: Sequence[str], progress: Progress
+    ) -> Report:
+        """Bring the images of an archive to hosts."""
+        wanted = await asyncio.to_thread(read_archive, archive)
+        session = self._session()
+        chosen = hosts.named(session, nodes, every=not nodes)
+        return await images.push(session, self.streams, wanted, chosen, progress)
 
     async def adopt(self, progress: Progress) -> Report:
         """Rebuild a lost state from the hosts of the inventory."""
@@ -379,15 +441,6 @@ class Local:
             f"{change.namespace}/{change.name}"
             for change in report.changes
             if change.kind == "DaemonSet"
-    async def push_image(
-        self, archive: str, nodes: Sequence[str], progress: Progress
-    ) -> Report:
-        """Bring the images of an archive to hosts."""
-        wanted = await asyncio.to_thread(read_archive, archive)
-        session = self._session()
-        chosen = hosts.named(session, nodes, every=not nodes)
-        return await images.push(session, self.streams, wanted, chosen, progress)
-
         }
         shapes = [
             shape

@@ -95,9 +95,9 @@ class NodeRecord:
     """A host that the state has met.
 
     `ssh_json`: the last settings that worked; `labels_json` and `taints_json`: the overlay set by
-    verbs (a null value hides an inventory label); `facts_json`: the last HostFacts, told in the
-    boot `boot_id`; `joined`: 0, or when it answered first; `left`: 0, or when it left the
-    inventory.
+    verbs (a null value hides an inventory label), as are `annotations_json`; `facts_json`: the last
+    HostFacts, told in the boot `boot_id`; `joined`: 0, or when it answered first; `left`: 0, or
+    when it left the inventory.
     """
 
     name: str
@@ -114,6 +114,7 @@ class NodeRecord:
     left: float = 0.0
     runtime: str = ""
     joined: float = 0.0
+    annotations_json: str = "{}"
 
 
 class Phase(StrEnum):

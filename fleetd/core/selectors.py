@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 from fleetd.core.meta import LabelSelector, LabelSelectorRequirement
-from fleetd.core.node import Node, Taint
+from fleetd.core.node import DRAINED, Node, Taint
 from fleetd.core.pod import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Toleration
 
 FACT_LABELS = "facts.fleetd/"
@@ -62,7 +62,9 @@ def affinity_holds(selector: NodeSelector | None, node: Node) -> bool | None:
 
 
 def tolerates(toleration: Toleration, taint: Taint) -> bool:
-    """One toleration against one taint (K 23-28)."""
+    """One toleration against one taint (K 23-28). The drain's own has to be named."""
+    if taint.key == DRAINED.key and not toleration.key:
+        return False
     if toleration.effect and toleration.effect != taint.effect:
         return False
     if toleration.key and toleration.key != taint.key:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleetd.api.delete import delete
+from fleetd.api.delete import delete, still_used
 from fleetd.core.meta import Key
 from fleetd.core.records import (
     ObjectRecord,
@@ -52,16 +52,16 @@ def test_an_orphaned_set_leaves_copies_and_revisions(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
-def test_what_is_referenced_is_not_deleted(desk: Desk, kind: str) -> None:
+def test_what_is_referenced_may_go_and_that_is_told(desk: Desk, kind: str) -> None:
     content = config("x", a="1") if kind == "ConfigMap" else secret("x", a="1")
     desk.apply(content, daemonset(more=env_from(kind, "x", "a")))
-    with pytest.raises(
-        Refused, match=rf"{kind} default/x is in use by DaemonSet default/web \(spec"
-    ):
-        desk.delete(f"{kind}/x")
-    assert desk.names() == sorted([f"{kind}/x", "DaemonSet/web"])
-    assert desk.delete(f"{kind}/x", "DaemonSet/web") == [f"{kind}/x", "DaemonSet/web"]
-    assert desk.names() == []
+    revision = desk.current()
+    assert desk.delete(f"{kind}/x") == [f"{kind}/x"]
+    assert desk.current() == revision
+    (note,) = still_used(desk.store, [(kind, Key("default", "x"))])
+    assert note.startswith(f"{kind} default/x is still referred to by DaemonSet default/web (spec")
+    with pytest.raises(Refused, match=f"cannot be started anew: there is no {kind} default/x"):
+        desk.restart()
 
 
 def test_a_name_in_another_namespace_is_another_object(desk: Desk) -> None:

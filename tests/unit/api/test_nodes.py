@@ -6,10 +6,12 @@ from collections.abc import Sequence
 import pytest
 
 from fleetd.api.nodes import Nodes
+from fleetd.api.reports import Marks
 from fleetd.core.node import Host, Inventory, Node, Ssh, Taint
 from fleetd.core.nodes import nodes_of
 from fleetd.core.records import AuditRecord, NodeRecord
-from fleetd.errors import InvalidInput, NotFound
+from fleetd.core.views import node_view
+from fleetd.errors import InvalidInput, NotFound, Refused
 from fleetd.ports import Put
 from fleetd.testing.store import FakeStore
 
@@ -35,6 +37,10 @@ def seen(store: FakeStore) -> Node:
     """The node as the engine sees it."""
     (node,) = nodes_of(Inventory((HOST,), ()), store.read(NodeRecord))
     return node
+
+
+def labels(*changes: str, overwrite: bool = False) -> Marks:
+    return Marks("labels", changes, overwrite)
 
 
 def taints(store: FakeStore) -> list[str]:
@@ -67,7 +73,7 @@ def test_what_is_known_of_a_node_stays(store: FakeStore, nodes: Nodes) -> None:
 def test_a_node_that_left_can_still_be_spoken_of(store: FakeStore, nodes: Nodes) -> None:
     store.commit([Put(NodeRecord("gone", left=1.0))])
     assert nodes.hold("gone", on=True) == "node/gone held"
-    assert nodes.label("gone", ["a=b", "c-"]) == "node/gone labeled"
+    assert nodes.mark("gone", labels("a=b", "c-")) == "node/gone labeled"
     with pytest.raises(NotFound, match="node nobody is not in the inventory"):
         nodes.hold("nobody", on=True)
 
@@ -90,14 +96,14 @@ def test_label(
     store: FakeStore, nodes: Nodes, changes: Sequence[str], expected: dict[str, str]
 ) -> None:
     for change in changes:
-        nodes.label("n1", [change])
+        nodes.mark("n1", labels(change, overwrite=True))
     assert seen(store).labels == expected
 
 
 def test_taking_a_label_that_is_not_there_changes_nothing(store: FakeStore, nodes: Nodes) -> None:
-    assert nodes.label("n1", ["nobody-"]) == "node/n1 not labeled"
+    assert nodes.mark("n1", labels("nobody-")) == "node/n1 not labeled"
     assert store.read(NodeRecord) == ()
-    assert nodes.label("n1", ["site-", "x=1"]) == "node/n1 labeled"
+    assert nodes.mark("n1", labels("site-", "x=1")) == "node/n1 labeled"
     (record,) = store.read(NodeRecord)
     assert json.loads(record.labels_json) == {"site": None, "x": "1"}
     (audit,) = store.read(AuditRecord)
@@ -139,25 +145,67 @@ def test_a_hidden_taint_cannot_be_taken_again(nodes: Nodes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "change", "message"),
+    ("change", "message"),
     [
-        ("label", "role", "write KEY=VALUE or KEY-"),
-        ("label", "=x", "the key of a label"),
-        ("label", "a b=x", "the key of a label"),
-        ("label", "a=b c", "the value of a label"),
-        ("label", "-", "the key of a label"),
-        ("taint", "a=b", "write KEY=VALUE:EFFECT"),
-        ("taint", "a=b:Never", "the effect is one of NoSchedule"),
-        ("taint", "a:Never-", "the effect is one of NoSchedule"),
-        ("taint", "a=b c:NoSchedule", "the value of a taint"),
-        ("taint", ":NoSchedule", "the key of a taint"),
+        ("role", "write KEY=VALUE or KEY-"),
+        ("=x", "the key of a label"),
+        ("a b=x", "the key of a label"),
+        ("a=b c", "the value of a label"),
+        ("-", "the key of a label"),
     ],
 )
-def test_changes_of_another_form(
-    store: FakeStore, nodes: Nodes, verb: str, change: str, message: str
+def test_labels_of_another_form(
+    store: FakeStore, nodes: Nodes, change: str, message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message):
-        getattr(nodes, verb)(
-            "n1", ["good=yes:NoSchedule" if verb == "taint" else "good=yes", change]
-        )
+        nodes.mark("n1", labels("good=yes", change))
     assert store.read(NodeRecord) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("a=b", "write KEY=VALUE:EFFECT"),
+        ("a=b:Never", "the effect is one of NoSchedule"),
+        ("a:Never-", "the effect is one of NoSchedule"),
+        ("a=b c:NoSchedule", "the value of a taint"),
+        (":NoSchedule", "the key of a taint"),
+    ],
+)
+def test_taints_of_another_form(
+    store: FakeStore, nodes: Nodes, change: str, message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        nodes.taint("n1", ["good=yes:NoSchedule", change])
+    assert store.read(NodeRecord) == ()
+
+
+def test_a_value_is_replaced_only_when_told(store: FakeStore, nodes: Nodes) -> None:
+    with pytest.raises(Refused, match=r"'site' already has a value \(fra1\), and --overwrite is"):
+        nodes.mark("n1", labels("site=ber2"))
+    assert nodes.mark("n1", labels("site=fra1", "x=1")) == "node/n1 labeled"
+    assert nodes.mark("n1", labels("x-")) == "node/n1 unlabeled"
+    assert seen(store).labels == {"site": "fra1", "rack": "7"}
+
+
+def test_annotations_are_kept_beside_what_is_known(store: FakeStore, nodes: Nodes) -> None:
+    assert nodes.mark("n1", Marks("annotations", ("note=by Ann, today",))) == "node/n1 annotated"
+    (record,) = store.read(NodeRecord)
+    assert node_view(seen(store), record)["metadata"]["annotations"] == {"note": "by Ann, today"}
+    nodes.mark("n1", Marks("annotations", ("note-",)))
+    assert store.read(NodeRecord)[0].annotations_json == "{}"
+    with pytest.raises(InvalidInput, match="say `fleetd hold n1`"):
+        nodes.mark("n1", Marks("annotations", ("fleetd/hold=true",)))
+
+
+def test_a_drain_cordons_and_keeps_every_agent_away_until_it_is_undone(
+    store: FakeStore, nodes: Nodes
+) -> None:
+    before = taints(store)
+    assert nodes.drain("n1", on=True)
+    assert not nodes.drain("n1", on=True)
+    assert {"fleetd/drained:NoExecute", "node.kubernetes.io/unschedulable:NoSchedule"} <= {
+        *taints(store)
+    }
+    assert nodes.drain("n1", on=False)
+    assert sorted(taints(store)) == sorted(before)

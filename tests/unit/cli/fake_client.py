@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fleetd.cli.settings import Settings
@@ -12,6 +13,8 @@ from fleetd.client import (
     Cascade,
     Change,
     Client,
+    Edited,
+    Marks,
     Progress,
     Query,
     Reads,
@@ -20,6 +23,7 @@ from fleetd.client import (
     RunOptions,
     Shape,
 )
+from fleetd.core.key import Key
 from fleetd.errors import NotFound
 
 Event = tuple[str, Mapping[str, Any]]
@@ -27,7 +31,11 @@ Event = tuple[str, Mapping[str, Any]]
 
 @dataclass
 class FakeClient:
-    """`objects` by plural kind; runs emit `events` and end as `report`."""
+    """`objects` by plural kind; runs emit `events` and end as `report`.
+
+    Each look takes the next of `looks`, while there are any; an edit is refused with the next of
+    `refusals`.
+    """
 
     objects: dict[str, list[Shape]] = field(default_factory=dict)
     report: Report = field(default_factory=Report)
@@ -35,7 +43,9 @@ class FakeClient:
     revisions: tuple[Revision, ...] = ()
     lines: tuple[tuple[str, str], ...] = ()
     enrolled: tuple[tuple[str, str], ...] = ()
+    refusals: list[Exception] = field(default_factory=list)
     calls: list[tuple[Any, ...]] = field(default_factory=list)
+    looks: list[list[Shape]] = field(default_factory=list)
 
     def _run(self, call: tuple[Any, ...], progress: Progress) -> Report:
         self.calls.append(call)
@@ -45,6 +55,8 @@ class FakeClient:
 
     async def get(self, kind: str, query: Query) -> list[Shape]:
         self.calls.append(("get", kind, query))
+        if self.looks:
+            self.objects[kind] = self.looks.pop(0)
         return [
             item
             for item in self.objects.get(kind, [])
@@ -121,8 +133,36 @@ class FakeClient:
     async def taint(self, node: str, changes: Sequence[str]) -> str:
         return f"node/{node} tainted: {' '.join(changes)}"
 
-    async def label(self, node: str, changes: Sequence[str]) -> str:
-        return f"node/{node} labeled: {' '.join(changes)}"
+    async def mark(self, kind: str, key: Key, marks: Marks, *, dry_run: bool = False) -> str:
+        self.calls.append(("mark", kind, key, marks, dry_run))
+        if kind != "nodes" and not await self.get(kind, Query(*key)):
+            raise NotFound(f"{kind} {key} not found")
+        return f"{kind}/{key.name} marked"
+
+    async def edit(
+        self, kind: str, key: Key, edited: Edited, options: RunOptions, progress: Progress
+    ) -> Report:
+        self.calls.append(("edit", kind, key, Path(edited.spec).read_text(), edited.version))
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return self.report
+
+    async def drain(
+        self, nodes: Sequence[str], options: RunOptions, progress: Progress, *, on: bool
+    ) -> Report:
+        return self._run(("drain", tuple(nodes), options, on), progress)
+
+    async def pause(self, key: Key) -> str:
+        self.calls.append(("pause", key))
+        return f"daemonset.apps/{key.name} paused"
+
+    async def resume(self, key: Key) -> str:
+        self.calls.append(("resume", key))
+        return f"daemonset.apps/{key.name} resumed"
+
+    async def delete_pod(self, key: Key, node: str) -> str:
+        self.calls.append(("delete pod", key, node))
+        return f'pod "{key.name}-{node}" deleted'
 
     async def logs(
         self,
@@ -161,10 +201,15 @@ class FakeClient:
 
 @dataclass
 class Opener:
-    """Opens one client, and remembers with what; raises `error` in its place when there is one."""
+    """Opens one client, and remembers with what; raises `error` in its place when there is one.
+
+    A changing run takes the next of `held` first, while there are any.
+    """
 
     client: Client
     error: Exception | None = None
+    held: list[Exception] = field(default_factory=list)
+    ends_after: int = 0
     opened: list[tuple[Settings, bool]] = field(default_factory=list)
 
     @asynccontextmanager
@@ -172,12 +217,17 @@ class Opener:
         self.opened.append((settings, mutating))
         if self.error is not None:
             raise self.error
+        if mutating and self.held:
+            raise self.held.pop(0)
         yield self.client
 
     @contextmanager
     def reads(self, settings: Settings) -> Iterator[Reads]:
-        """Open it for reading."""
+        """Open it for reading; Ctrl-C follows `ends_after` looks."""
         self.opened.append((settings, False))
+        if self.ends_after and len(self.opened) > self.ends_after:
+            self.opened.clear()
+            raise KeyboardInterrupt
         if self.error is not None:
             raise self.error
         yield self.client

@@ -26,10 +26,10 @@ def test_every_word_of_kubectl_means_its_kind(word: str, plural: str) -> None:
 def test_an_unknown_word_names_the_nearest_or_all() -> None:
     with pytest.raises(InvalidInput, match=r"did you mean daemonset\?"):
         kind_of("demonset")
-    with pytest.raises(InvalidInput, match="known are configmaps, daemonsets, secrets"):
+    with pytest.raises(InvalidInput, match="known are configmaps, daemonsets, pods, secrets"):
         kind_of("zzz", DELETABLE)
-    with pytest.raises(InvalidInput, match='no resource type "pods" here'):
-        kind_of("pods", DELETABLE)
+    with pytest.raises(InvalidInput, match='no resource type "nodes" here'):
+        kind_of("nodes", DELETABLE)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,9 @@ def test_an_unknown_word_names_the_nearest_or_all() -> None:
         (["ds/a"], [("daemonsets", "a")]),
         (["ds/a", "no/b"], [("daemonsets", "a"), ("nodes", "b")]),
         (["ds,po"], [("daemonsets", ""), ("pods", "")]),
+        (["all"], [("pods", ""), ("daemonsets", "")]),
+        (["daemonsets.apps", "a"], [("daemonsets", "a")]),
+        (["daemonset/a", "daemonset.apps/b"], [("daemonsets", "a"), ("daemonsets", "b")]),
         (["ds,cm", "a"], [("daemonsets", "a"), ("configmaps", "a")]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value[0], str) else "",

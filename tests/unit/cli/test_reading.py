@@ -54,7 +54,7 @@ def test_nothing_found_is_said_on_stderr(
 def test_a_name_that_is_not_there_is_an_error(fleetd: CommandLine) -> None:
     ended = fleetd("get", "ds", "gone")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err == 'fleetd: daemonset.apps "gone" not found\n'
+    assert ended.err == 'fleetd: daemonsets.apps "gone" not found\n'
 
 
 @pytest.mark.parametrize("form", [["ds", "a"], ["ds/a"]], ids=["two-words", "slash"])

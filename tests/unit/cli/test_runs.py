@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from fleetd.client import Change, Entry, Report, Revision, RunOptions
+from fleetd.client import Change, Entry, Report, RunOptions
 from fleetd.errors import StateHeld
 from tests.unit.cli.conftest import CommandLine
 from tests.unit.cli.shapes import config_map, daemonset
@@ -261,7 +261,11 @@ def test_delete_by_file(fleetd: CommandLine) -> None:
     assert fleetd.client.calls == [("delete", (), ("a.yaml",), "background", RunOptions())]
 
 
-@pytest.mark.parametrize("argv", [[], ["ds"], ["pods", "x"]], ids=["nothing", "no-name", "pods"])
+@pytest.mark.parametrize(
+    "argv",
+    [[], ["ds"], ["ds", "x", "-l", "a=b"], ["ds", "x", "--all"], ["events", "x"]],
+    ids=["nothing", "no-name", "name-and-labels", "name-and-all", "kind"],
+)
 def test_delete_wants_names(fleetd: CommandLine, argv: list[str]) -> None:
     assert fleetd("delete", *argv).code == 2
     assert fleetd.opener.opened == []
@@ -271,28 +275,6 @@ def test_delete_of_what_is_not_there(fleetd: CommandLine) -> None:
     fleetd.client.objects["configmaps"] = [config_map()]
     assert fleetd("delete", "cm", "gone").code == 2
     assert fleetd("delete", "cm", "gone", "--ignore-not-found").code == 0
-
-
-def test_rollout_status_drives_on_or_only_looks(fleetd: CommandLine) -> None:
-    ended = fleetd("rollout", "status", "ds/ne")
-    assert ended.out == 'daemon set "ne" successfully rolled out\n'
-    fleetd.client.report = Report(daemonsets=(daemonset(),), converged=False)
-    ended = fleetd("rollout", "status", "ds", "ne", "--no-watch")
-    assert ended.out == "default/ne: 3 desired, 3 up-to-date, 2 available\n"
-    assert [mutating for _, mutating in fleetd.opener.opened] == [True, False]
-
-
-@pytest.mark.parametrize(
-    ("argv", "line"),
-    [
-        (["undo", "ds/ne", "--to-revision", "2"], "daemonset.apps/ne rolled back\n"),
-        (["restart", "ds/ne"], "daemonset.apps/ne restarted\n"),
-    ],
-    ids=["undo", "restart"],
-)
-def test_undo_and_restart_speak_as_kubectl(fleetd: CommandLine, argv: list[str], line: str) -> None:
-    fleetd.client.report = Report(changes=(CONFIGURED,))
-    assert fleetd("rollout", *argv).out == line
 
 
 def test_changes_of_objects_are_told_at_once_and_once(fleetd: CommandLine) -> None:
@@ -312,25 +294,3 @@ def test_hosts_with_one_trouble_share_a_line(fleetd: CommandLine) -> None:
         "  unreachable: no key; fleetd enroll HOST (2): web-1, web-11\n"
         "  unreachable: down; fleetd enroll db (1): db\n"
     )
-
-
-TEMPLATE = {"spec": {"containers": [{"name": "main"}]}}
-
-
-def test_history_has_kubectls_columns(fleetd: CommandLine) -> None:
-    fleetd.client.revisions = (
-        Revision(1, "aaaa", "first", False, TEMPLATE),
-        Revision(3, "bbbb", "", True, TEMPLATE),
-    )
-    assert fleetd("rollout", "history", "ds/ne").out == (
-        "daemonset.apps/ne\nREVISION   CHANGE-CAUSE\n1          first\n3          <none>\n"
-    )
-    one = fleetd("rollout", "history", "ds/ne", "--revision", "3").out
-    assert one.startswith("daemonset.apps/ne with revision #3\nspec:\n")
-    entries = json.loads(fleetd("rollout", "history", "ds/ne", "-o", "json").out)["items"]
-    assert [entry["revision"] for entry in entries] == [1, 3]
-    assert fleetd("rollout", "history", "ds/ne", "--revision", "2").code == 2
-
-
-def test_no_history_is_said(fleetd: CommandLine) -> None:
-    assert fleetd("rollout", "history", "ds/ne").err == "No rollout history found.\n"

@@ -6,7 +6,7 @@ from textwrap import dedent
 import pytest
 
 from fleetd.cli.kinds import kind_of
-from fleetd.cli.tables import table
+from fleetd.cli.tables import Look, table
 from fleetd.client import Shape
 from tests.unit.cli.shapes import (
     NOW,
@@ -21,7 +21,8 @@ from tests.unit.cli.shapes import (
 
 
 def drawn(kind: str, *objects: Shape, wide: bool = False, namespaces: bool = False) -> str:
-    return "\n" + table(kind_of(kind), objects, NOW, wide=wide, namespaces=namespaces) + "\n"
+    look = Look(wide=wide, namespaces=namespaces)
+    return "\n" + table(kind_of(kind), objects, NOW, look) + "\n"
 
 
 def golden(text: str) -> str:
@@ -152,5 +153,5 @@ def test_what_a_host_wrote_cannot_reach_the_terminal_nor_break_a_row() -> None:
 
 
 def test_several_tables_have_names_with_their_kind() -> None:
-    drawing = table(kind_of("ds"), [daemonset()], NOW, prefix=True)
+    drawing = table(kind_of("ds"), [daemonset()], NOW, Look(prefix=True))
     assert "daemonset.apps/ne   3 " in drawing

@@ -54,6 +54,13 @@ KUBERNETES = "node.kubernetes.io/"
         pytest.param(KUBERNETES + "out-of-service:NoExecute", None, NEITHER, id="not-added-K15"),
         pytest.param("a=b:NoExecute", EXISTS, BOTH, id="empty-key-covers-all-K24"),
         pytest.param("a=b:NoExecute", {"key": "a", **EXISTS}, BOTH, id="Exists-any-value-K26"),
+        pytest.param("fleetd/drained:NoExecute", EXISTS, NEITHER, id="drained-for-all-K24"),
+        pytest.param(
+            "fleetd/drained:NoExecute",
+            {"key": "fleetd/drained", **EXISTS},
+            BOTH,
+            id="drained-but-named",
+        ),
         pytest.param("a=b:NoExecute", {"key": "A", **EXISTS}, NEITHER, id="case-K24"),
         pytest.param("a=b:NoExecute", {"key": "a", "value": "b"}, BOTH, id="Equal-default-K25"),
         pytest.param("a=b:NoExecute", {"key": "a", "value": "c"}, NEITHER, id="Equal-differs-K25"),

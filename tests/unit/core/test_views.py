@@ -127,8 +127,8 @@ def test_pod_states(more: dict[str, Any], phase: str, ready: str, reason: str | 
     (container,) = status["containerStatuses"]
     state = next(iter(container["state"].values()))
     assert status["phase"] == phase
-    assert status["conditions"][0]["type"] == "Ready"
-    assert status["conditions"][0]["status"] == ready
+    (found,) = [each["status"] for each in status["conditions"] if each["type"] == "Ready"]
+    assert found == ready
     assert container["ready"] is (ready == "True")
     assert state.get("reason") == reason
 
