@@ -154,9 +154,7 @@ def test_a_hidden_taint_cannot_be_taken_again(nodes: Nodes) -> None:
         ("-", "the key of a label"),
     ],
 )
-def test_labels_of_another_form(
-    store: FakeStore, nodes: Nodes, change: str, message: str
-) -> None:
+def test_labels_of_another_form(store: FakeStore, nodes: Nodes, change: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         nodes.mark("n1", labels("good=yes", change))
     assert store.read(NodeRecord) == ()
@@ -172,9 +170,7 @@ def test_labels_of_another_form(
         (":NoSchedule", "the key of a taint"),
     ],
 )
-def test_taints_of_another_form(
-    store: FakeStore, nodes: Nodes, change: str, message: str
-) -> None:
+def test_taints_of_another_form(store: FakeStore, nodes: Nodes, change: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         nodes.taint("n1", ["good=yes:NoSchedule", change])
     assert store.read(NodeRecord) == ()

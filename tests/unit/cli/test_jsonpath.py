@@ -70,7 +70,7 @@ LIST: dict[str, Any] = {
             "[127.0.0.1, 4] [127.0.0.2, 8] ",
         ),
         (
-            '{range .items[*]}{.metadata.name}/{range .status.addresses[*]}{.type}{end} {end}',
+            "{range .items[*]}{.metadata.name}/{range .status.addresses[*]}{.type}{end} {end}",
             "127.0.0.1/LegacyHostIP 127.0.0.2/LegacyHostIPanother ",
         ),
         ("{.items[0].metadata.name}", "127.0.0.1"),
