@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, replace
+from typing import Any
 
+from fleetd.core.actions import Action, Remove
 from fleetd.core.meta import Key
 from fleetd.core.plan import Plan
 from fleetd.core.records import (
@@ -16,8 +18,12 @@ from fleetd.core.records import (
     StatusRecord,
 )
 from fleetd.core.status import Status
+from fleetd.core.views import timestamp
 from fleetd.engine.executor import Outcome, Step
 from fleetd.ports import Change, Drop, Put, Store
+
+
+SINCE = "lastTransitionTime"
 
 
 def record_plan(store: Store, plan: Plan, scope: Collection[Key] | None, now: float) -> None:
@@ -39,26 +45,35 @@ def record_plan(store: Store, plan: Plan, scope: Collection[Key] | None, now: fl
 
 
 def record_steps(store: Store, steps: Iterable[Step], now: float) -> None:
-    """Turn what failed into events; what was done shows in the next look."""
-    failed = [
-        EventRecord(
-            namespace=step.action.ds.namespace,
-            kind="DaemonSet",
-            name=step.action.ds.name,
-            node=step.action.node,
-            reason=f"Failed{type(step.action).__name__}",
-            warning=True,
-            message=step.message,
-            count=1,
-            first=now,
-            last=now,
-        )
-        for step in steps
-        if step.outcome in (Outcome.FAILED, Outcome.REFUSED)
-    ]
-    changes = events(store, failed)
+    """Turn what failed into events; what was done shows in the next look.
+
+    What was done to units that are a host's own is told as well, since nothing else remembers it.
+    """
+    fresh = []
+    for step in steps:
+        if step.outcome in (Outcome.FAILED, Outcome.REFUSED):
+            reason = f"Failed{type(step.action).__name__}"
+            fresh.append(_event(step.action, reason, step.message, now, warning=True))
+        reason = "GaveBack" if isinstance(step.action, Remove) else "TookOver"
+        fresh += (_event(step.action, reason, note, now, warning=False) for note in step.notes)
+    changes = events(store, fresh)
     if changes:
         store.commit(changes)
+
+
+def _event(action: Action, reason: str, message: str, now: float, *, warning: bool) -> EventRecord:
+    return EventRecord(
+        namespace=action.ds.namespace,
+        kind="DaemonSet",
+        name=action.ds.name,
+        node=action.node,
+        reason=reason,
+        warning=warning,
+        message=message,
+        count=1,
+        first=now,
+        last=now,
+    )
 
 
 def events(store: Store, fresh: Iterable[EventRecord]) -> list[Change]:
@@ -75,8 +90,10 @@ def events(store: Store, fresh: Iterable[EventRecord]) -> list[Change]:
 
 
 def _status(store: Store, key: Key, status: Status, now: float) -> list[Change]:
-    text = json.dumps(asdict(status), sort_keys=True)
     rows = store.read(StatusRecord, namespace=key.namespace, name=key.name)
+    document = asdict(status)
+    document["conditions"] = _timed(document["conditions"], rows[0] if rows else None, now)
+    text = json.dumps(document, sort_keys=True)
     changes: list[Change] = []
     if not rows or rows[0].status_json != text:
         changes.append(Put(StatusRecord(key.namespace, key.name, text, now)))
@@ -88,6 +105,18 @@ def _status(store: Store, key: Key, status: Status, now: float) -> list[Change]:
         if row.observed_generation != row.generation
     ]
     return changes
+
+
+def _timed(
+    conditions: Iterable[dict[str, Any]], before: StatusRecord | None, now: float
+) -> list[dict[str, Any]]:
+    """The conditions with the time of their last change from one status to another."""
+    known = json.loads(before.status_json).get("conditions", ()) if before else ()
+    since = {(each["type"], each["status"]): each[SINCE] for each in known if SINCE in each}
+    return [
+        {**each, SINCE: since.get((each["type"], each["status"])) or timestamp(now)}
+        for each in conditions
+    ]
 
 
 def _drop(row: InstanceRecord) -> Drop:
