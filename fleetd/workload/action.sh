@@ -233,6 +233,14 @@ answered() {
   esac
 }
 
+# open_scratch: a file that is gone already, to write to (3) and to read from (4).
+open_scratch() {
+  mkdir -p "${scratch%/*}"
+  exec 3>"$scratch"
+  exec 4<"$scratch"
+  rm -f "$scratch"
+}
+
 # ask_grpc PORT REQUEST: REQUEST is a framed HealthCheckRequest, in escapes of printf. The framed
 # answer is one byte of no compression, four of length, and the status as field 1.
 ask_grpc() {
@@ -241,11 +249,11 @@ ask_grpc() {
     printf 'this host has no curl to ask with, which gRPC needs'
     return 1
   fi
-  : >"$scratch"
+  open_scratch
   # shellcheck disable=SC2059  # the request is a format, of escapes alone
   seen=$(printf "$2" | bounded curl -q -s -S -g --noproxy '*' --http2-prior-knowledge -A "$agent" \
     --max-time "$patience" -H 'Content-Type: application/grpc' -H 'TE: trailers' --data-binary @- \
-    -D "$scratch" "http://$authority:$1/grpc.health.v1.Health/Check" | od -An -v -tx1 | tr -d ' \n')
+    -D /dev/fd/3 "http://$authority:$1/grpc.health.v1.Health/Check" | od -An -v -tx1 | tr -d ' \n')
   grpc_trailers
   case $grpc_status:$seen in
     0:00000000020801) return 0 ;;
@@ -270,5 +278,5 @@ grpc_trailers() {
       [Gg]rpc-[Ss]tatus) grpc_status=${value%"$(printf '\r')"} ;;
       [Gg]rpc-[Mm]essage) grpc_message=${value%"$(printf '\r')"} ;;
     esac
-  done <"$scratch"
+  done <&4
 }

@@ -11,18 +11,16 @@ give_up() {
   mkdir -p "${result%/*}"
   printf '%s fail %s\n' "$INVOCATION_ID" "$(printf '%s' "$1" | LC_ALL=C tr -c ' -~' ' ' | cut -c 1-300)" \
     >"$result.tmp" && mv -f "$result.tmp" "$result"
-  rm -f "$scratch"
   /bin/sh "$stopper" "$grace"
   exit 1
 }
 
 # At a stop in this state systemd runs no ExecStop, and an engine's monitor ignores its SIGTERM.
 trap 'give_up "stopped while the postStart hook ran"' TERM
-mkdir -p "${scratch%/*}"
 await_container || give_up 'postStart hook failed: the container does not run'
-post_start >"$scratch" 2>&1 &
+open_scratch
+post_start >&3 2>&1 &
 if ! wait "$!"; then
-  why=$(cut -c 1-200 "$scratch")
+  why=$(cut -c 1-200 <&4)
   give_up "postStart hook failed: ${why:-it says nothing}"
 fi
-rm -f "$scratch"

@@ -94,8 +94,12 @@ esac""",
         return moved.replace("/bin/sh ", " ".join(self.shell) + " ")
 
     def script(self, text: str) -> str:
-        """A script as it runs here: Debian's busybox prefers its own programs to those in PATH."""
-        return f'sleep() {{ "{self.root}/bin/sleep" "$@"; }}\n{self.here(text)}'
+        """A script as it runs here: other hosts of this kind share the machine's processes.
+
+        Debian's busybox prefers its own programs to those in PATH.
+        """
+        here = self.here(text).replace("FLEETD_ASKER=", f"FLEETD_ASKER={self.root}:")
+        return f'sleep() {{ "{self.root}/bin/sleep" "$@"; }}\n{here}'
 
     def path(self, path: str) -> Path:
         """Where a path of a host is here."""

@@ -260,7 +260,7 @@ def test_a_container_is_asked_inside(host: Host) -> None:
     with host.probing(bundle):
         host.until("i1 ok")
     argv = (host.root / "argv").read_text()
-    assert argv == f"exec|-e|FLEETD_ASKER={NAME}.readiness|{NAME}|a b|-c|"
+    assert argv == f"exec|-e|FLEETD_ASKER={host.root}:{NAME}.readiness|{NAME}|a b|-c|"
 
 
 def test_nothing_is_asked_before_the_container_runs(host: Host) -> None:
