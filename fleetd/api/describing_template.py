@@ -74,8 +74,11 @@ def placement(spec: Plain, width: int) -> list[str]:
     return lines
 
 
-def container(found: Plain, state: Sequence[str] = ()) -> list[str]:
-    """One container; `state` are the lines of a running one, which stand in the middle."""
+def container(found: Plain, state: Sequence[str] | None = None) -> list[str]:
+    """One container of a template, or of a pod when there is `state`: lines for the middle.
+
+    As with kubectl the container of a pod stands one column further to the right.
+    """
     lines = [row("Image", found.get("image", "<none>"), 13)]
     ports = found.get("ports", ())
     if ports:
@@ -86,7 +89,7 @@ def container(found: Plain, state: Sequence[str] = ()) -> list[str]:
         if found.get(field):
             words = [line for word in found[field] for line in str(word).splitlines()]
             lines += [f"{field.title()}:", *_indented(words)]
-    lines += state
+    lines += state or ()
     resources = found.get("resources") or {}
     for field in ("limits", "requests"):
         if resources.get(field):
@@ -100,7 +103,9 @@ def container(found: Plain, state: Sequence[str] = ()) -> list[str]:
         lines.append(row("Env From", _env_from(source), 13))
     lines += _environment(found.get("env", ()))
     lines += _mounts(found.get("volumeMounts", ()))
-    return [f" {found.get('name', '')}:", *_indented(lines, "  ")]
+    if state is None:
+        return [f" {found.get('name', '')}:", *_indented(lines)]
+    return [f"  {found.get('name', '')}:", *_indented(lines, "    ")]
 
 
 def _containers(containers: Iterable[Plain]) -> Iterator[str]:
