@@ -22,7 +22,6 @@ from fleetd.core.views import timestamp
 from fleetd.engine.executor import Outcome, Step
 from fleetd.ports import Change, Drop, Put, Store
 
-
 SINCE = "lastTransitionTime"
 
 
