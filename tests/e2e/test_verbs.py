@@ -11,6 +11,7 @@ from tests.e2e.admin import (
     IMAGE,
     Admin,
     Document,
+    Result,
     config_map,
     daemonset,
     pod_agent,
@@ -136,6 +137,93 @@ def delivered(admin: Admin) -> set[str]:
     """What the delivered file says, on all hosts."""
     hosts = admin.fleet.hosts.values()
     return {(host.rootfs / "etc/agent.conf").read_text() for host in hosts}
+
+
+# ----------------------------------------------------------------------------- by hand
+
+
+def test_labels_and_edits_hold_beside_what_is_applied(admin: Admin) -> None:
+    spec = unit_agent(**ALL_AT_ONCE)
+    admin.apply(spec)
+    admin.fleetd("label", "ds/agent", "team=infra")
+    admin.fleetd("annotate", "ds", "agent", "kubernetes.io/change-cause=by hand")
+    before = admin.get("ds", "agent")["metadata"]
+    assert before["generation"] == 1
+    assert "by hand" in admin.fleetd("rollout", "history", "ds/agent").stdout
+    assert admin.reconcile().did == []
+    edited = edit(admin, "sed -i s/AGENT_VERSION=v1/AGENT_VERSION=v2/")
+    assert "daemonset.apps/agent edited" in edited.stdout
+    assert versions(admin) == {("v1", "v2")}
+    after = admin.get("ds", "agent")["metadata"]
+    assert (after["generation"], after["labels"]) == (2, {"team": "infra"})
+    assert admin.apply(spec).did != []
+    assert versions(admin) == {("v1", "v2", "v1")}
+    assert admin.get("ds", "agent")["metadata"]["labels"] == {"team": "infra"}
+    refused = edit(admin, "sed -i s/maxUnavailable:.*/maxUnavailable:\\ -1/", code=2)
+    assert "no valid changes were saved" in refused.stderr
+    assert versions(admin) == {("v1", "v2", "v1")}
+
+
+def edit(admin: Admin, editor: str, code: int = 0) -> Result:
+    started = admin.fleet.start_coordinator(
+        admin.argv("edit", "ds/agent"),
+        env={**admin.env, "KUBE_EDITOR": editor},
+        cwd=admin.directory,
+    )
+    return admin.end(started, code=code)
+
+
+def test_a_deleted_pod_is_the_way_on_under_on_delete(admin: Admin) -> None:
+    def by_hand(version: str) -> Document:
+        spec = unit_agent(version=version)
+        spec["spec"]["updateStrategy"] = {"type": "OnDelete"}
+        return spec
+
+    admin.apply(by_hand("v1"))
+    assert admin.apply(by_hand("v2")).did == []
+    ended = admin.fleetd("delete", "pod", "agent-pod-1")
+    assert ended.stdout.startswith('pod "agent-pod-1" deleted\n')
+    found = {name: admin.timeline().versions(name) for name in NAMES}
+    assert found == {"dock": ["v1"], "pod-1": ["v1", "v2"], "pod-2": ["v1"]}
+    assert "OnDelete" in admin.fleetd("rollout", "status", "ds/agent", code=2).stderr
+
+
+def test_a_drain_leaves_agents_or_takes_them_away_and_uncordon_brings_them_back(
+    admin: Admin,
+) -> None:
+    tolerant = {"tolerations": [{"operator": "Exists"}]}
+    admin.apply(
+        unit_agent(**ALL_AT_ONCE),
+        pod_agent("boxed", lock="boxed", pod=tolerant, **ALL_AT_ONCE),
+    )
+    others = snapshots(admin.fleet[name] for name in ("dock", "pod-2"))
+    refused = admin.fleetd("drain", "pod-1", code=3)
+    assert refused.stdout == "node/pod-1 cordoned\n"
+    assert "default/agent-pod-1, default/boxed-pod-1" in refused.stderr
+    admin.fleetd("drain", "pod-1", "--ignore-daemonsets")
+    assert admin.reconcile().did == []
+    drained = admin.fleetd("drain", "pod-1", "--evict-daemonsets")
+    assert drained.stdout.splitlines()[-1] == "node/pod-1 drained"
+    assert leftovers(admin.fleet["pod-1"]) == []
+    assert admin.reconcile().did == []
+    assert "SchedulingDisabled" in admin.fleetd("get", "node", "pod-1").stdout
+    assert snapshots(admin.fleet[name] for name in ("dock", "pod-2")) == others
+    assert admin.fleetd("uncordon", "pod-1").stdout.startswith("node/pod-1 uncordoned\n")
+    assert admin.lives("pod-1") == admin.lives("pod-1", "boxed") == 2
+    assert admin.reconcile().did == []
+
+
+def test_a_host_that_does_not_answer_is_not_called_drained(admin: Admin) -> None:
+    admin.apply(unit_agent(**ALL_AT_ONCE))
+    away = admin.fleet["pod-2"]
+    away.sh("systemctl stop ssh.service ssh.socket; systemctl mask --runtime ssh.service")
+    ended = admin.fleetd("drain", "pod-2", "--evict-daemonsets", "--timeout", "20s", code=3)
+    assert "node/pod-2 drained" not in ended.stdout
+    away.sh("systemctl unmask --runtime ssh.service; systemctl start ssh.service")
+    away.wait_ssh()
+    assert admin.reconcile().did == [("pod-2", "remove")]
+    admin.fleetd("uncordon", "pod-2")
+    assert admin.lives("pod-2") == 2
 
 
 # ------------------------------------------------------------------------------------- deletion
