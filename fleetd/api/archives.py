@@ -7,12 +7,11 @@ docker lacks to load it; a tar takes another member in front, so that the file i
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 import json
 import tarfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,10 +46,15 @@ class Archive:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The bytes to send, read as they are taken."""
+        for chunk in self._read():
+            yield chunk
+
+    def _read(self) -> Iterator[bytes]:
+        """A chunk of a local file is read faster than another thread is woken."""
         if self.head:
             yield self.head
         with self.path.open("rb") as file:
-            while chunk := await asyncio.to_thread(file.read, CHUNK):
+            while chunk := file.read(CHUNK):
                 yield chunk
 
 

@@ -56,6 +56,8 @@ class SimImages:
     pulls: dict[str, float] = field(default_factory=dict)
     used: dict[Place, tuple[str, ...]] = field(default_factory=dict)
     previous: dict[Key, tuple[str, ...]] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+    """Of what was loaded, by name."""
 
     def pull(self, request: Pull) -> tuple[Ok, float]:
         """Start what is missing, and wait for it as long as the request says."""
@@ -88,11 +90,13 @@ class SimImages:
                 self.brought[name] = ds
                 self.present.add(name)
         platform = self.registry.platforms.get(image, "linux/amd64")
-        return Pulled(image, "present", f"id-{(digest or image)[-12:]}", digest, platform=platform)
+        identity = self.ids.get(image, f"id-{(digest or image)[-12:]}")
+        return Pulled(image, "present", identity, digest, platform=platform)
 
     def load(self, request: Load) -> Ok:
         """Take in what an archive holds, by id and by name."""
         for identity, name in request.images:
+            self.ids[full_name(name)] = identity
             for word in {identity, full_name(name)} - self.present:
                 self.brought[word] = None
                 self.present.add(word)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from fleetd.adapters.ssh import SshTransport
+from fleetd.core.facts import Runtime
 from fleetd.core.node import Ssh
 from fleetd.host import wire
-from fleetd.host.requests import Exec
-from fleetd.ports import Output, Transport
+from fleetd.host.requests import Exec, Load
+from fleetd.ports import Output
 from fleetd.testing.fleet import FakeFleet, address
 from fleetd.testing.hosts import SimHost
 from fleetd.testing.ssh import addresses, serve
@@ -30,14 +32,22 @@ STAGES = ["in-process", "simulated-ssh", *(["sshd"] if WITH_SSHD else [])]
 class Stage:
     """A transport with one host behind it, and what to send for the host to do something."""
 
-    transport: Transport
+    transport: FakeFleet | SshTransport
     ssh: Ssh
     stdin_of: Callable[[tuple[str, ...]], bytes]
+    digest_of: Callable[[bytes], bytes]
+    """The stdin that has the host take so many bytes after it, and tell their sha256, or fail."""
 
     async def run(self, *words: str, timeout_s: float = 20, limit: int = 1 << 20) -> Output:
         """Have the host run a command."""
         return await self.transport.run(
             NAME, self.ssh, self.stdin_of(words), timeout_s=timeout_s, limit=limit
+        )
+
+    async def upload(self, data: bytes, chunks: AsyncIterator[bytes]) -> Output:
+        """Have the host take the chunks, for which it is told to expect `data`."""
+        return await self.transport.upload(
+            NAME, self.ssh, self.digest_of(data), chunks, timeout_s=20
         )
 
 
@@ -58,6 +68,21 @@ def scripted(words: tuple[str, ...]) -> bytes:
     return b"%d\n%s" % (len(script), script)
 
 
+def typed_digest(data: bytes) -> bytes:
+    """A simulated host takes an archive whole, or not at all."""
+    digest = hashlib.sha256(data).hexdigest()
+    images = (("sha256:1", digest),)
+    load = Load("fleet", 1, Runtime.PODMAN, images, len(data), digest)
+    return wire.encode(load, "0123456789abcdef")
+
+
+def scripted_digest(data: bytes) -> bytes:
+    """A real shell takes so many bytes, and is content with nothing else."""
+    digest = hashlib.sha256(data).hexdigest()
+    script = f'sum=$(head -c {len(data)} | sha256sum); test "${{sum%% *}}" = {digest}'.encode()
+    return b"%d\n%s" % (len(script), script)
+
+
 @pytest.fixture(params=STAGES)
 async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
     opening = {"in-process": _in_process, "simulated-ssh": _simulated, "sshd": _real}
@@ -68,20 +93,20 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @asynccontextmanager
 async def _in_process(home: Path) -> AsyncIterator[Stage]:
-    yield Stage(FakeFleet([NAME]), Ssh(address(NAME)), typed)
+    yield Stage(FakeFleet([NAME]), Ssh(address(NAME)), typed, typed_digest)
 
 
 @asynccontextmanager
 async def _simulated(home: Path) -> AsyncIterator[Stage]:
     (at,) = addresses(1)
     async with serve({at: SimHost(NAME, time.monotonic)}, home) as served:
-        yield Stage(SshTransport(lambda _name: None), served.ssh(at), typed)
+        yield Stage(SshTransport(lambda _name: None), served.ssh(at), typed, typed_digest)
 
 
 @asynccontextmanager
 async def _real(home: Path) -> AsyncIterator[Stage]:
     async with sshd(home / "sshd") as server:
-        yield Stage(SshTransport(lambda _name: None), server.trust(), scripted)
+        yield Stage(SshTransport(lambda _name: None), server.trust(), scripted, scripted_digest)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import contextlib
 import hmac
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -371,3 +371,25 @@ async def test_a_stream_that_ends_tells_its_status(server: Sshd, transport: SshT
         NAME, server.trust(), scripted(("exit", "3")), lambda _data: None, lambda _data: None
     )
     assert (ended.status, ended.error) == (3, "")
+
+
+# Uploads.
+
+
+async def test_an_upload_is_read_no_faster_than_it_leaves(
+    transport: SshTransport, server: Sshd
+) -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield bytes(1 << 20)
+
+    # A host that takes nothing, and then says no.
+    script = b"sleep 1; exit 7"
+    stdin = b"%d\n%s" % (len(script), script)
+    output = await transport.upload(NAME, server.trust(), stdin, endless(), timeout_s=20)
+    assert (output.status, output.sent) == (7, True)
+    assert 0 < taken < 32

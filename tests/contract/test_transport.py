@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -81,5 +82,30 @@ async def test_a_large_request_arrives_whole(stage: Stage, size: int) -> None:
 async def test_a_host_that_nobody_can_reach_is_told_so_and_nothing_was_sent(stage: Stage) -> None:
     stage.ssh = type(stage.ssh)("127.0.0.1", 1, "root", "", stage.ssh.known_hosts_file)
     output = await stage.run("echo", "hello")
+    assert (output.status, output.sent) == (None, False)
+    assert output.error
+
+
+async def cut_into(data: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+@pytest.mark.parametrize("size", [0, 1, 3_000_000], ids=str)
+async def test_an_upload_arrives_whole(stage: Stage, size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + b"z" * (size % 256)
+    output = await stage.upload(data, cut_into(data, 100_000))
+    assert (output.status, output.error) == (0, "")
+
+
+async def test_an_upload_that_ends_early_is_not_taken(stage: Stage) -> None:
+    data = b"x" * 1_000_000
+    output = await stage.upload(data, cut_into(data[:-1], 100_000))
+    assert output.status not in {0, None}
+
+
+async def test_an_upload_to_nowhere_is_told_and_nothing_is_read(stage: Stage) -> None:
+    stage.ssh = type(stage.ssh)("127.0.0.1", 1, "root", "", stage.ssh.known_hosts_file)
+    output = await stage.upload(b"x", cut_into(b"x", 1))
     assert (output.status, output.sent) == (None, False)
     assert output.error

@@ -24,11 +24,13 @@ from fleetd.host.replies import Failed, Lost, Ok, Refused
 from fleetd.host.requests import (
     Adopt,
     Exec,
+    Load,
     Logs,
     Observe,
     Pull,
     Purge,
     Remove,
+    Wanted,
 )
 from fleetd.host.wire import encode
 from tests.e2e.lab import Fleet, Host, HostSpec
@@ -312,7 +314,11 @@ def test_another_fleet_and_an_older_term_are_refused(pod: Host) -> None:
     ):
         assert isinstance(reply, Refused), reply
         assert reply.owner == Owner("f", 5)
-    assert isinstance(visit(pod, Pull("g", Runtime.PODMAN, ("x",), 1)), Refused)
+    wanted = (Wanted("localhost:1/x:1"),)
+    archive = ((f"sha256:{'0' * 64}", "localhost:1/x:1"),), 1, "0" * 64
+    for fleet, term in (("g", 9), ("f", 4)):
+        assert isinstance(visit(pod, Pull(fleet, term, Runtime.PODMAN, wanted)), Refused)
+        assert isinstance(visit(pod, Load(fleet, term, Runtime.PODMAN, *archive)), Refused)
     assert traces(pod) == before
     assert unit_of(look(pod)).stamp_revision == "r1"
 
@@ -449,7 +455,7 @@ def test_a_container_lives_and_goes_with_its_copy(engine_host: Host) -> None:
     host, runtime = engine_host, Runtime(engine_host.spec.runtime)
     host.import_image("agent:1")
     image = "docker.io/library/agent:1"
-    pulled = visit(host, Pull("f", runtime, (image, "localhost:1/absent:1"), 60))
+    pulled = visit(host, Pull("f", 1, runtime, (Wanted(image), Wanted("localhost:1/absent:1")), wait_s=60))
     assert isinstance(pulled, Ok), pulled
     assert [entry.state for entry in pulled.pulled] == ["present", "failed"]
     seen = apply(host, container(runtime))

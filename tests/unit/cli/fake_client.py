@@ -192,6 +192,9 @@ class FakeClient:
         self.calls.append(("enroll", tuple(hosts), every, accept))
         return self.enrolled or tuple((host, "SHA256:abc") for host in hosts)
 
+    async def push_image(self, archive: str, nodes: Sequence[str], progress: Progress) -> Report:
+        return self._run(("push_image", archive, tuple(nodes)), progress)
+
     async def adopt(self, progress: Progress) -> Report:
         return self._run(("adopt",), progress)
 

@@ -13,7 +13,7 @@ from fleetd.host.scripts import script
 from fleetd.host.wire import encode
 
 NONCE = "ab" * 8
-VERBS = ("observe", "pull", "apply", "remove", "adopt", "purge", "logs", "exec")
+VERBS = ("observe", "pull", "load", "apply", "remove", "adopt", "purge", "logs", "exec")
 
 
 def carry(stdin: bytes) -> subprocess.CompletedProcess[bytes]:
