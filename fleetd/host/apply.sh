@@ -83,7 +83,7 @@ receive_unit() {
     init)
       # A restart of the copy runs it again; it may take its time, and nobody waits for it here.
       MAINS="$MAINS$a$NL"
-      PATIENCE_S=10
+      PATIENCE_S=5
       ;;
     target) TARGETS="$TARGETS$a$NL" ;;
     borrowed) LENDERS="$LENDERS$a$NL" ;;
