@@ -362,7 +362,7 @@ def _probe(view: HostView, name: str, *, several: bool) -> tuple[bool | None, st
         unit = view.units.get(unit_id)
         if unit is not None and unit.probe is not None:
             return unit.probe, unit.probe_message and f"{whose}{unit.probe_message}"
-    return None, f"{whose}its probes have no result yet" if several else ""
+    return None, f"{whose}probes have no result yet" if several else ""
 
 
 def _cut_damage(entry: LedgerCopy) -> Iterator[Damage]:
@@ -509,7 +509,7 @@ def _waits_for(living: list[UnitState], probes: list[tuple[bool | None, str]]) -
             return f"postStart hook of {_container_of(unit.id)} runs"
     for result, text in probes:
         if result is not True:
-            return text or f"readiness probe {'has no result yet' if result is None else 'fails'}"
+            return text or f"probes {'have no result yet' if result is None else 'fail'}"
     for unit in living:
         if not _is_up(unit):
             return f"{unit.id} is {unit.active} ({unit.sub})"

@@ -43,12 +43,15 @@ begin() {
     IFS= read -r told <"$result"
     last=${told%% *}
   fi
-  case $told in
-    *' fail '*' probe failed: '* | *' fail postStart hook failed: '*) cause=${told#* fail } ;;
-    "$invocation "*'restarted: '*) cause=${told##*restarted: } ;;
+  case ${told#"$last"} in
+    ' fail liveness probe failed: '* | ' fail startup probe failed: '* | ' fail postStart hook failed: '*)
+      cause=${told#* fail }
+      ;;
+    *'restarted: '*) [ "$last" != "$invocation" ] || cause=${told#*restarted: } ;;
   esac
   # A loop that begins anew does not take a start back that was seen.
-  if ! asks startup || { [ "$last" = "$invocation" ] && [ "${told#* fail startup}" = "$told" ]; }; then
+  if ! asks startup || { [ "$last" = "$invocation" ] && [ "${told#* fail startup}" = "$told" ] &&
+    [ "${told#* fail probes have}" = "$told" ]; }; then
     started=yes
   fi
   clock
@@ -121,7 +124,6 @@ fall() {
 follow() {
   reader=
   if [ -z "$started" ]; then
-    tell fail "startup probe has no result yet${cause:+; restarted: $cause}"
     watch startup
     same_start || return 0
   fi
@@ -144,6 +146,9 @@ follow() {
 
 while :; do
   begin
+  if [ "$last" != "$invocation" ]; then
+    tell fail "probes have no result yet${cause:+; restarted: $cause}"
+  fi
   # Where the container never comes up its unit will say so.
   await_container || continue
   clock

@@ -1,4 +1,4 @@
-"""Readiness probes on real hosts: every kind, for units and containers, on podman and docker."""
+"""Probes on real hosts: every kind, for units and containers, on podman and docker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.admin import AGENT_DIR, IMAGE, Admin, Document, pod_agent, unit_agent
-from tests.e2e.lab import HostSpec, boottime
+from tests.e2e.lab import Host, HostSpec, boottime
 from tests.e2e.lab.machine import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -107,3 +107,161 @@ def _reasons(admin: Admin) -> list[str]:
 
 def _fails(reason: str) -> bool:
     return re.match("readiness probe fails: .", reason) is not None
+
+
+# ------------------------------------------------------------------------- startup and liveness
+
+ALWAYS_WELL: Final = {"periodSeconds": 1, "failureThreshold": 2}
+LIVE: Final[dict[str, tuple[int, Document]]] = {
+    "live-exec": (8091, {"exec": {"command": ["test", "!", "-e", f"{AGENT_DIR}/live-exec.sick"]}}),
+    "live-http": (8092, {"httpGet": {"path": "/alive", "port": 8092}}),
+    "live-tcp": (8093, {"tcpSocket": {"port": 8093}}),
+}
+SAYS: Final = {
+    "live-exec": "exit status 1",
+    "live-http": "HTTP status 404",
+    "live-tcp": "Connection refused",
+}
+
+
+def live_agent(name: str, port: int, probes: Document, **more: Any) -> Document:
+    """An agent that serves a directory of its own, and is probed."""
+    env = {"AGENT_READY": f"{AGENT_DIR}/{name}.d/ready", "AGENT_HTTP": str(port)}
+    fields = {"container": probes, "env": env, "min_ready": 1, **BOTH, **more}
+    return pod_agent(name, lock=name, **fields)
+
+
+def sicken(host: Host, name: str) -> None:
+    """Make the liveness probe of an agent fail: its file is there, its page gone, its port shut."""
+    if name == "live-exec":
+        (host.agent_logs / f"{name}.sick").touch()
+    elif name == "live-http":
+        (host.agent_logs / f"{name}.d/alive").unlink()
+    else:
+        port = LIVE[name][0]
+        serving = f"[h]ttpd.-f.-p.{port}"
+        host.sh(f"kill -KILL $(grep -lsa '{serving}' /proc/[0-9]*/cmdline | cut -d / -f 3)")
+
+
+def heal(host: Host, name: str) -> None:
+    """Let it pass again; what serves the port comes up with the agent."""
+    (host.agent_logs / f"{name}.sick").unlink(missing_ok=True)
+    (host.agent_logs / f"{name}.d").mkdir(exist_ok=True)
+    (host.agent_logs / f"{name}.d/alive").touch()
+
+
+def shown(host: Host, name: str, field: str, container: str = "agent") -> str:
+    """A property of a container's unit."""
+    unit = f"fleetd-default.{name}.{container}.a.service"
+    return host.sh(f"systemctl show --property={field} --value {unit}").stdout.strip()
+
+
+def lives_again(admin: Admin, host: Host, name: str) -> None:
+    """Wait for another start of an agent."""
+    what = f"another life of {name} on {host.name}"
+    wait_until(lambda: admin.lives(host.name, name) > 1, 60, what)
+
+
+def said_of(admin: Admin, name: str, host: Host) -> str:
+    """The message of one copy, as it was last seen."""
+    pods = admin.get("pods")["items"]
+    (pod,) = (pod for pod in pods if pod["metadata"]["name"] == f"{name}-{host.name}")
+    return str(pod["status"]["message"])
+
+
+def test_a_liveness_failure_is_repaired_while_no_coordinator_is_there(admin: Admin) -> None:
+    hosts = list(admin.fleet.hosts.values())
+    for host in hosts:
+        for name in LIVE:
+            heal(host, name)
+    documents = [
+        live_agent(name, port, {"livenessProbe": {**probe, **ALWAYS_WELL}})
+        for name, (port, probe) in LIVE.items()
+    ]
+    admin.apply(*documents)
+    for host in hosts:
+        for name in LIVE:
+            assert admin.lives(host.name, name) == 1
+            sicken(host, name)
+    for host in hosts:
+        for name in LIVE:
+            lives_again(admin, host, name)
+            heal(host, name)
+    for name in LIVE:
+        for host in hosts:
+            first, *_ = admin.timeline(name, [host.name]).runs[host.name]
+            assert first.last == first.end  # it was told to stop, and had the time to
+            assert int(shown(host, name, "NRestarts")) >= 1
+    assert admin.reconcile().did == []  # nothing was left to repair
+    for name in LIVE:
+        for host in hosts:
+            message = said_of(admin, name, host)
+            assert message.startswith("restarted: liveness probe failed: "), message
+            assert SAYS[name] in message
+
+
+def test_a_slow_start_is_not_taken_for_death(admin: Admin) -> None:
+    ready = {"exec": {"command": ["test", "-e", f"{AGENT_DIR}/slow.d/ready"]}, "periodSeconds": 1}
+    probes = {
+        "startupProbe": {**ready, "failureThreshold": 60},
+        "livenessProbe": {**ready, "failureThreshold": 1},
+    }
+    for host in admin.fleet.hosts.values():
+        (host.agent_logs / "slow.d").mkdir()
+    document = pod_agent(
+        "slow",
+        lock="slow",
+        env={"AGENT_READY": f"{AGENT_DIR}/slow.d/ready", "AGENT_READY_AFTER": "6"},
+        container=probes,
+        **BOTH,
+    )
+    admin.fleetd("apply", admin.write(document), "--no-wait")
+    said = admin.reconcile("--timeout", "3s", code=3).json["holders"]["default/slow"]
+    assert all("startup probe" in why for why in said.values()), said
+    admin.reconcile()
+    for spec in HOSTS:
+        [life] = admin.timeline("slow", [spec.name]).runs[spec.name]
+        assert boottime() >= life.start + 6
+
+
+def test_a_start_that_takes_too_long_is_ended_and_tried_again(admin: Admin) -> None:
+    never = {"exec": {"command": ["test", "-e", "/never"]}, "periodSeconds": 1}
+    document = pod_agent(
+        "never",
+        lock="never",
+        container={"startupProbe": {**never, "failureThreshold": 3}},
+        **BOTH,
+    )
+    admin.fleetd("apply", admin.write(document), "--no-wait")
+    for host in admin.fleet.hosts.values():
+        lives_again(admin, host, "never")
+
+    def told() -> bool:
+        holders = admin.reconcile("--timeout", "1s", code=3).json["holders"]["default/never"]
+        return all("startup probe failed: exit status 1" in why for why in holders.values())
+
+    wait_until(told, 60, "the reason on all hosts")
+    assert admin.get("ds", "never")["status"]["numberReady"] == 0
+
+
+def test_only_the_container_that_fails_is_started_again(admin: Admin) -> None:
+    sick = {"exec": {"command": ["test", "!", "-e", f"{AGENT_DIR}/pair.sick"]}}
+    document = pod_agent(
+        "pair", lock="pair", container={"livenessProbe": {**sick, **ALWAYS_WELL}}, **BOTH
+    )
+    pod = document["spec"]["template"]["spec"]
+    other = {**pod["containers"][0], "name": "other"}
+    del other["livenessProbe"]
+    other["env"] = [
+        {"name": "AGENT_LOCK", "value": f"{AGENT_DIR}/other"} if e["name"] == "AGENT_LOCK" else e
+        for e in other["env"]
+    ]
+    pod["containers"].append(other)
+    admin.apply(document)
+    for host in admin.fleet.hosts.values():
+        (host.agent_logs / "pair.sick").touch()
+        lives_again(admin, host, "pair")
+        (host.agent_logs / "pair.sick").unlink()
+        assert admin.lives(host.name, "other") == 1
+        assert shown(host, "pair", "NRestarts", "other") == "0"
+    admin.reconcile()

@@ -300,7 +300,7 @@ def test_unit_names(unit: str, expected: tuple[Key, Slot] | None) -> None:
     [
         pytest.param(CRASHING, "died and is restarted by systemd", id="crash-loop"),
         pytest.param(FAILED, "failed (success, exit status 0", id="failed"),
-        pytest.param(replace(GOOD, probed=True), "readiness probe has no result yet", id="probe"),
+        pytest.param(replace(GOOD, probed=True), "probes have no result yet", id="probe"),
         pytest.param(replace(GOOD, age=4.0), "ready, available in 6 s", id="young"),
         pytest.param(replace(GOOD, file_state="disabled"), "disabled: fleetd-", id="damage"),
     ],

@@ -93,7 +93,7 @@ def test_an_answer_counts_for_one_start(any_host: Host) -> None:
         host.until("i1 ok \n")
         flag.unlink()
         host.start("i2")
-        host.until("i2 fail")  # at once, whatever the threshold: it has never been ready
+        host.until("i2 fail readiness")  # at once, whatever the threshold: it has never been ready
 
 
 def test_thresholds_and_times_are_the_documents(host: Host) -> None:
@@ -108,7 +108,7 @@ def test_thresholds_and_times_are_the_documents(host: Host) -> None:
         assert len(asked.read_text().split()) >= 4
         before = len(asked.read_text().split())
         up.write_text("n")
-        host.until("i1 fail")
+        host.until("i1 fail readiness")
         assert len(asked.read_text().split()) >= before + 5
     slept = (host.root / "slept").read_text().split()
     assert slept[0] in {"69", "70"}
@@ -305,7 +305,7 @@ PROGRAMS = ("curl", "wget", "bash")
 STATUSES = [
     pytest.param(program, status, said, id=f"{program}-{status}")
     for program in PROGRAMS
-    for status, said in ((200, "i1 ok"), (399, "i1 ok"), (404, "i1 fail"), (500, "i1 fail"))
+    for status, said in ((200, "i1 ok"), (399, "i1 ok"), (404, "probe fails"), (500, "probe fails"))
     if (program, status) != ("wget", 399)  # it knows no such status
 ]
 
