@@ -81,7 +81,7 @@ def _copy(session: Session, row: InstanceRecord, node: Node) -> Copy:
     if isinstance(spec, SystemdSpec):
         unit = spec.systemd.existing_unit or unit_name(ds, MAIN, slot)
         return Copy(node, ds, slot, (unit,), "", Runtime.SYSTEMD)
-    names = [container.name for container in spec.containers]
+    names = [container.name for container in (*spec.init_containers, *spec.containers)]
     bundles = session.store.read(
         BundleRecord, namespace=ds.namespace, name=ds.name, digest=row.bundle
     )
@@ -91,7 +91,7 @@ def _copy(session: Session, row: InstanceRecord, node: Node) -> Copy:
         ds,
         slot,
         tuple(unit_name(ds, name, slot) for name in names),
-        container_name(ds, names[0], slot),
+        container_name(ds, spec.containers[0].name, slot),
         Runtime.DOCKER if docker else Runtime.PODMAN,
     )
 

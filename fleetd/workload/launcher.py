@@ -140,6 +140,7 @@ def _unit(this: Launch, service: Service, order: Order) -> str:
         *(init_restart(copy.profile.systemd) if init else _RESTART),
         f"TimeoutStopSec={this.grace_s + 30}",
         *([] if init else ["SuccessExitStatus=143 137"]),
+        *order.service,
         *this.hooks.start_post,
         "",
         "[Install]",

@@ -8,11 +8,13 @@ restarts are its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fleetd.workload.container import Kind, Launch
 from fleetd.workload.holder import has_holder, holder_unit
+from fleetd.workload.names import result_path, stamp_path
+from fleetd.workload.quoting import exec_word, sh_word
 
 _BOOT = "multi-user.target"
 _LATE = (
@@ -23,13 +25,19 @@ _LATE = (
     "Conflicts=shutdown.target",
     "Before=shutdown.target",
 )
+_START_S = 120
+_AWAIT = (
+    'until read -r i word why <{0} && read -r _ now <{1} && [ "$i" = "$now" ] && '
+    'case "$word $why" in "fail startup"* | "fail probes have"*) false ;; esac; do sleep 1; done'
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Lines for `[Unit]`, and what wants the unit."""
+    """Lines for `[Unit]` and for the end of `[Service]`, and what wants the unit."""
 
     lines: tuple[str, ...] = ()
+    service: tuple[str, ...] = ()
     wanted_by: str = _BOOT
 
 
@@ -48,4 +56,21 @@ def order(this: Launch, pod: Sequence[Launch]) -> Order:
     if this.kind is Kind.INIT:
         # Its end starts those that wait for it, also when it was tried again by itself.
         lines += [f"Wants={other.unit}" for other in pod[pod.index(this) + 1 :]]
-    return Order(tuple(lines), holder if held else _BOOT)
+    return Order(tuple(lines), tuple(_startups(this, pod)), holder if held else _BOOT)
+
+
+def _startups(this: Launch, pod: Sequence[Launch]) -> Iterator[str]:
+    """A sidecar has started once its startup probe has passed; those after it wait for that."""
+    longest = _START_S
+    for other in pod[: pod.index(this)]:
+        probe = other.container.startup_probe
+        if other.kind is not Kind.SIDECAR or probe is None:
+            continue
+        yield f"ExecStartPre=/bin/sh -c {exec_word(_AWAIT.format(*_told(other)))}"
+        longest += probe.initial_delay_seconds + probe.period_seconds * probe.failure_threshold
+    if longest > _START_S and this.kind is not Kind.INIT:
+        yield f"TimeoutStartSec={longest}"
+
+
+def _told(other: Launch) -> tuple[str, str]:
+    return sh_word(result_path(other.unit)), sh_word(stamp_path(other.unit))

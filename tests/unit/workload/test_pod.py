@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fleetd.core.facts import HostProfile, Role, Runtime
-from fleetd.workload.names import STATE_DIR
+from fleetd.workload.names import RUN_DIR, STATE_DIR
 from tests.unit.workload.rendering import DOCKER, PODMAN, Rendered, rendered
 
 BOTH = pytest.mark.parametrize("profile", [PODMAN, DOCKER], ids=["podman", "docker"])
@@ -205,3 +207,22 @@ def test_an_old_systemd_restarts_a_holder_once_all_have_stopped() -> None:
     old = HostProfile(Runtime.PODMAN, 4, systemd=239)
     assert unit(rendered(spec, old), "_holder")["RestartSec"] == ["75"]
     assert unit(rendered(spec), "_holder")["RestartSec"] == ["5"]
+
+
+def test_what_comes_after_a_sidecar_waits_for_its_startup_probe(tmp_path: Path) -> None:
+    probe = {"exec": {"command": ["true"]}, "initialDelaySeconds": 5, "failureThreshold": 7}
+    sidecar = one("proxy", restartPolicy="Always", startupProbe=probe)
+    bundle = rendered({**POD, "initContainers": [one("first"), sidecar, one("second")]})
+    assert unit(bundle, "web")["TimeoutStartSec"] == ["120", "195"]
+    assert unit(bundle, "second")["TimeoutStartSec"] == ["infinity"]
+    assert not [line for line in unit(bundle, "proxy")["ExecStartPre"] if "until" in line]
+    (line,) = [line for line in unit(bundle, "web")["ExecStartPre"] if "until" in line]
+    script = shlex.split(line)[2].replace("$$", "$").replace(RUN_DIR, str(tmp_path))
+    for name, word in (("stamp", "r1 i1"), ("probe", "i1 fail readiness probe fails: no")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / unit_of("proxy")).write_text(f"{word}\n")
+    subprocess.run(["/bin/sh", "-c", script], check=True, timeout=10)
+    for told in ("i1 fail startup probe has not passed yet", "i0 ok", ""):
+        (tmp_path / "probe" / unit_of("proxy")).write_text(f"{told}\n")
+        once = script.replace("sleep 1", "exit 9")
+        assert subprocess.run(["/bin/sh", "-c", once], check=False, timeout=10).returncode == 9
