@@ -1,12 +1,14 @@
 # Makes sure of images. Pulls run in transient units, which outlive the connection and are never killed
 # hard (P 42, 75); each leaves its exit status and what it said under /run, for this or a later visit.
-# Logins lie in a directory of root's under /run that systemd deletes when the unit is over, however it ends.
+# Logins lie in a directory of root's under /run, which the unit deletes when it ends.
 # shellcheck disable=SC2034,SC2153,SC2154,SC2174
 
 # What the transient unit runs, with the runtime, the image, its files and its logins. (systemd would take a
 # variable in braces for one of its own.)
 # shellcheck disable=SC2016
 PULLER='
+trap "rm -rf -- $4" EXIT
+trap "exit 143" TERM INT HUP
 :>"$3.said"
 for login in "$4"/*; do
   [ -e "$login" ] || login=""
@@ -97,8 +99,7 @@ pull_start() {
     return 0
   fi
   SAID=$(systemd-run --quiet --collect --unit="fleetd-op-$OP" -p RuntimeMaxSec=7200 -p SendSIGKILL=no \
-    -p ExecStopPost="/bin/rm -rf -- $RUN/login/$OP" --setenv=HOME=/root \
-    /bin/sh -c "$PULLER" sh "$RUNTIME" "$SOURCE" "$RUN/op/$OP" "$RUN/login/$OP" 2>&1) || {
+    --setenv=HOME=/root /bin/sh -c "$PULLER" sh "$RUNTIME" "$SOURCE" "$RUN/op/$OP" "$RUN/login/$OP" 2>&1) || {
     # Somebody else's visit may have started it just now.
     systemctl is-active --quiet "fleetd-op-$OP.service" || {
       rm -rf -- "$RUN/login/$OP"
@@ -111,12 +112,22 @@ pull_start() {
 
 # place_logins IMAGE: one directory for each, where both engines look for it.
 place_logins() {
-  # Whatever a killed visit left there before its unit ran.
-  [ ! -d "$RUN/login" ] || find "$RUN/login" -mindepth 1 -maxdepth 1 -mmin +120 -exec rm -rf -- {} +
+  sweep_logins
   rm -rf -- "$RUN/login/$OP"
   NUMBER=0
   LOGIN_FOR=$1
   each place_login "$LOGINS" || fail pull "cannot keep the login in $RUN/login"
+}
+
+# sweep_logins: those of a unit that was killed, and of a visit that was before its unit ran.
+sweep_logins() {
+  [ -d "$RUN/login" ] || return 0
+  set +f
+  for stale in "$RUN/login"/*; do
+    systemctl is-active --quiet "fleetd-op-${stale##*/}.service" ||
+      find "$RUN/login" -mindepth 1 -maxdepth 1 -name "${stale##*/}" -mmin +2 -exec rm -rf -- {} +
+  done
+  set -f
 }
 
 place_login() {
