@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleetd.core.fieldrefs import split
+from fleetd.core.fieldrefs import POD_ADDRESS, split
 from fleetd.core.pod import PodSpec
 from fleetd.workload.errors import RenderError
 from fleetd.workload.parts import Copy
@@ -32,6 +32,8 @@ def field_text(copy: Copy, spec: PodSpec, field_path: str, path: str) -> Text:
         return Text(maps[whole].get(key, "") if key is not None else _lines(maps[whole]))
     if field_path == "spec.serviceAccountName":
         return Text(spec.service_account_name or "default")
+    if field_path in POD_ADDRESS and spec.host_network:
+        return Text.variable(FIELDS["status.hostIP"])
     if field_path not in FIELDS:
         known = ", ".join(sorted([*FIELDS, "spec.serviceAccountName"]))
         raise RenderError(path, f"no value for {field_path!r}; known: {known}")

@@ -23,7 +23,7 @@ from fleetd.workload.parts import Copy
 from fleetd.workload.quoting import sh_word
 from fleetd.workload.resources import resource_text
 from fleetd.workload.text import Text
-from fleetd.workload.values import FIELDS
+from fleetd.workload.values import FIELDS, HOST_ADDRESS
 
 __all__ = ["Environment", "Text", "container_env", "resolve", "secret_files"]
 
@@ -67,7 +67,9 @@ def container_env(copy: Copy, spec: PodSpec, container: Container, path: str) ->
     for at, var in enumerate(container.env):
         where = f"{path}.env[{at}]"
         made.set(var.name, _value(made, copy, spec, container, at, where))
-    return Environment(made.variables, made.secrets, tuple(made.lines))
+    asks = any(FIELDS["status.hostIP"] in text.marked for text in made.variables.values())
+    lines = [*(HOST_ADDRESS if asks else ()), *made.lines]
+    return Environment(made.variables, made.secrets, tuple(lines))
 
 
 def resolve(

@@ -31,6 +31,22 @@ FIELDS: Mapping[str, str] = {
 All stand in the host's file but FLEETD_POD_IP, which a launcher that needs it finds out.
 """
 
+HOST_ADDRESS = (
+    "case $FLEETD_HOST_IP in",
+    "  *:*) ;;",
+    "  *[!0-9.]*)",
+    "    for found in $(getent ahostsv4 $FLEETD_HOST_IP 2>/dev/null | cut -d ' ' -f 1) \\",
+    "      $(hostname -I 2>/dev/null); do",
+    "      case $found in 127.*) ;; *) FLEETD_HOST_IP=$found && break ;; esac",
+    "    done ;;",
+    "esac",
+)
+"""Lines of a shell for who asks for the host's address, where the inventory has its name.
+
+The host resolves it, but for the loopback that many hosts have for their own name; else it is the
+first address that the host has. (Without either the name stays.)
+"""
+
 _SAFE = re.compile(r"[A-Za-z0-9._:/@+-]*\Z")
 
 

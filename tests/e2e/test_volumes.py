@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 import pytest
@@ -193,6 +194,13 @@ def text(host: Host, container: str, path: str) -> str:
     return inside(host, container, f"cat {path}; printf .")[:-1]
 
 
+def read(host: Host, container: str, paths: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Text and rights of files below /v, as this container's user reads them."""
+    one = 'cat "/v/$f" && printf "\\0" && stat -L -c "%a %u %g" "/v/$f" && printf "\\0"'
+    told = inside(host, container, f"for f in {' '.join(paths)}; do {one}; done").split("\0")
+    return {path: (told[2 * at], told[2 * at + 1].strip()) for at, path in enumerate(paths)}
+
+
 def rights(host: Host, container: str, path: str) -> str:
     return inside(host, container, f"stat -L -c '%a %u %g' {path}").strip()
 
@@ -218,114 +226,110 @@ def hosts_of(admin: Admin) -> list[Host]:
     return list(admin.fleet.hosts.values())
 
 
-def test_every_source_of_an_environment(admin: Admin) -> None:
+def test_a_pod_with_every_source_and_every_volume(admin: Admin) -> None:
     admin.apply(*objects())
+    assert admin.reconcile().did == []
     for host in hosts_of(admin):
-        seen = environment(host)
-        pod = f"agent-{host.name}"
-        address = admin.fleet[host.name].ip
-        memory = int(host.sh("sed -n 's/^MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo").stdout)
-        uid = admin.get("pod", pod)["metadata"]["uid"]
-        expected = {
-            "NODE": host.name,
-            "ACCOUNT": "agents",
-            "POD": pod,
-            "NAMESPACE": "default",
-            "UID_": uid,
-            "LABEL": "agent",
-            "REVISION": revision_of(host),
-            "NOTE": NOTE,
-            "HOST_IP": address,
-            "HOST_IPS": address,
-            "CPUS": host.sh("getconf _NPROCESSORS_ONLN").stdout.strip(),
-            "MEBIBYTES": f"{-(-memory // 1024)}",
-            "ASKED_CPU": "250",
-            "ASKED_MEMORY": "68",
-            "CONF": LINES,
-            "WORD": "open sesame",
-            "level": "of env",
-            "size": "7",
-            "PASS_word": "open sesame",
-            "PASS_key": LINES,
-            "ALL": f"{pod} open sesame 7 $(NOBODY) $(POD)",
-        }
-        assert {key: seen.get(key) for key in expected} == expected
-        assert seen["POD_IP"] == seen["POD_IPS"]
-        assert seen["POD_IP"] in inside(host, "main", "ip -4 -o addr").replace("/", " ").split()
-        assert int(seen["DISK"]) > 1000
-        assert not {"NONE", "1st"} & seen.keys()
-        # The secret is in the process, and in no command line that others can read.
-        told = host.sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '").stdout
-        assert "open sesame" not in told
-        unit = f"{name_of('main')}.service"
-        assert "1st" in host.sh(f"journalctl --no-pager -u {unit}").stdout
+        check_environment(admin, host)
+        check_volumes(host)
+        check_paths_below_volumes(host)
 
 
-def test_every_kind_of_volume(admin: Admin) -> None:
-    admin.apply(*objects())
-    for host in hosts_of(admin):
-        pod = f"agent-{host.name}"
-        # The group of the pod may read what others may not; the bits are Kubernetes'.
-        files = {
-            "conf/lines": (LINES, f"440 0 {GROUP}"),
-            "items/a/b": (LINES, f"640 0 {GROUP}"),
-            "secret/word": ("open sesame", f"644 0 {GROUP}"),
-            "secret/key": (LINES, f"644 0 {GROUP}"),
-            "told/name": (pod, f"644 0 {GROUP}"),
-            "told/cpus": (host.sh("getconf _NPROCESSORS_ONLN").stdout.strip(), f"440 0 {GROUP}"),
-            "all/conf/l": (LINES, f"444 0 {GROUP}"),
-            "all/word": ("open sesame", f"444 0 {GROUP}"),
-            "all/pod/name": (pod, f"444 0 {GROUP}"),
-        }
-        for container in ("main", "nobody"):
-            found = {
-                path: (text(host, container, f"/v/{path}"), rights(host, container, f"/v/{path}"))
-                for path in files
-            }
-            assert found == files
-            assert inside(host, container, "ls -A /v/nothing") == ""
-            listed = inside(host, container, "cd /v/all && find . -type f").split()
-            assert sorted(listed) == ["./conf/l", "./pod/name", "./word"]
-            denied = inside(host, container, "touch /v/conf/new 2>&1 || true")
-            assert "Read-only" in denied
-        assert text(host, "nobody", "/v/told/labels") == (
-            f'app="agent"\ncontroller-revision-hash="{revision_of(host)}"\n'
-            'pod-template-generation="1"'
-        )
-        note = json.dumps(NOTE)
-        assert text(host, "nobody", "/v/told/notes") == f"example.com/note={note}"
-        # Shared by all containers, and writable by who is of the pod's group.
-        for place in ("scratch", "mem"):
-            assert text(host, "main", f"/v/{place}/first") == "first\n"
-            assert rights(host, "nobody", f"/v/{place}") == f"2777 0 {GROUP}"
-            inside(host, "nobody", f"echo hello >/v/{place}/nobody")
-            assert text(host, "main", f"/v/{place}/nobody") == "hello\n"
-            assert rights(host, "main", f"/v/{place}/nobody").endswith(f" {NOBODY} {GROUP}")
-        size = inside(host, "main", "df -k /v/mem | tail -1").split()
-        assert (size[0], size[1]) == ("tmpfs", "1024")
-        # Paths of the host: made, or there before; root's own.
-        assert host.sh(
-            "stat -c '%a %u %g %F' /srv/any /srv/made /srv/file"
-        ).stdout.splitlines() == [
-            "755 0 0 directory",
-            "755 0 0 directory",
-            "644 0 0 regular empty file",
-        ]
-        assert text(host, "main", "/v/file").strip() == host.sh("cat /etc/hostname").stdout.strip()
-        kinds = inside(host, "main", "stat -c %F /v/socket /v/device /v/dir").splitlines()
-        assert kinds == ["socket", "character special file", "directory"]
+def check_environment(admin: Admin, host: Host) -> None:
+    seen = environment(host)
+    pod = f"agent-{host.name}"
+    address = admin.fleet[host.name].ip
+    memory = int(host.sh("sed -n 's/^MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo").stdout)
+    uid = admin.get("pod", pod)["metadata"]["uid"]
+    expected = {
+        "NODE": host.name,
+        "ACCOUNT": "agents",
+        "POD": pod,
+        "NAMESPACE": "default",
+        "UID_": uid,
+        "LABEL": "agent",
+        "REVISION": revision_of(host),
+        "NOTE": NOTE,
+        "HOST_IP": address,
+        "HOST_IPS": address,
+        "CPUS": host.sh("getconf _NPROCESSORS_ONLN").stdout.strip(),
+        "MEBIBYTES": f"{-(-memory // 1024)}",
+        "ASKED_CPU": "250",
+        "ASKED_MEMORY": "68",
+        "CONF": LINES,
+        "WORD": "open sesame",
+        "level": "of env",
+        "size": "7",
+        "PASS_word": "open sesame",
+        "PASS_key": LINES,
+        "ALL": f"{pod} open sesame 7 $(NOBODY) $(POD)",
+    }
+    assert {key: seen.get(key) for key in expected} == expected
+    assert seen["POD_IP"] == seen["POD_IPS"]
+    assert seen["POD_IP"] in inside(host, "main", "ip -4 -o addr").replace("/", " ").split()
+    assert int(seen["DISK"]) > 1000
+    assert not {"NONE", "1st"} & seen.keys()
+    # The secret is in the process, and in no command line that others can read.
+    told = host.sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '").stdout
+    assert "open sesame" not in told
+    unit = f"{name_of('main')}.service"
+    assert "1st" in host.sh(f"journalctl --no-pager -u {unit}").stdout
 
 
-def test_paths_below_volumes(admin: Admin) -> None:
-    admin.apply(*objects())
-    for host in hosts_of(admin):
-        pod = f"agent-{host.name}"
-        inside(host, "main", "echo fixed >/below/fixed/f; echo name >/below/name/f")
-        assert text(host, "main", "/v/scratch/one/two/f") == "fixed\n"
-        assert text(host, "main", f"/v/scratch/logs/{pod}/f") == "name\n"
-        assert host.sh(f"test -d /srv/any/{host.name} && echo made").stdout == "made\n"
-        assert "Read-only" in inside(host, "main", "touch /below/host/f 2>&1 || true")
-        assert text(host, "main", "/below/lines") == LINES
+def check_volumes(host: Host) -> None:
+    pod = f"agent-{host.name}"
+    # The group of the pod may read what others may not; the bits are Kubernetes'.
+    files = {
+        "conf/lines": (LINES, f"440 0 {GROUP}"),
+        "items/a/b": (LINES, f"640 0 {GROUP}"),
+        "secret/word": ("open sesame", f"644 0 {GROUP}"),
+        "secret/key": (LINES, f"644 0 {GROUP}"),
+        "told/name": (pod, f"644 0 {GROUP}"),
+        "told/cpus": (host.sh("getconf _NPROCESSORS_ONLN").stdout.strip(), f"440 0 {GROUP}"),
+        "all/conf/l": (LINES, f"444 0 {GROUP}"),
+        "all/word": ("open sesame", f"444 0 {GROUP}"),
+        "all/pod/name": (pod, f"444 0 {GROUP}"),
+    }
+    for container in ("main", "nobody"):
+        assert read(host, container, files) == files
+        assert inside(host, container, "ls -A /v/nothing") == ""
+        listed = inside(host, container, "cd /v/all && find . -type f").split()
+        assert sorted(listed) == ["./conf/l", "./pod/name", "./word"]
+        denied = inside(host, container, "touch /v/conf/new 2>&1 || true")
+        assert "Read-only" in denied
+    assert text(host, "nobody", "/v/told/labels") == (
+        f'app="agent"\ncontroller-revision-hash="{revision_of(host)}"\npod-template-generation="1"'
+    )
+    note = json.dumps(NOTE)
+    assert text(host, "nobody", "/v/told/notes") == f"example.com/note={note}"
+    # Shared by all containers, and writable by who is of the pod's group.
+    for place in ("scratch", "mem"):
+        assert text(host, "main", f"/v/{place}/first") == "first\n"
+        assert rights(host, "nobody", f"/v/{place}") == f"2777 0 {GROUP}"
+        inside(host, "nobody", f"echo hello >/v/{place}/nobody")
+        assert text(host, "main", f"/v/{place}/nobody") == "hello\n"
+        assert rights(host, "main", f"/v/{place}/nobody").endswith(f" {NOBODY} {GROUP}")
+    size = inside(host, "main", "df -k /v/mem | tail -1").split()
+    assert (size[0], size[1]) == ("tmpfs", "1024")
+    # Paths of the host: made, or there before; root's own.
+    assert host.sh("stat -c '%a %u %g %F' /srv/any /srv/made /srv/file").stdout.splitlines() == [
+        "755 0 0 directory",
+        "755 0 0 directory",
+        "644 0 0 regular empty file",
+    ]
+    assert text(host, "main", "/v/file").strip() == host.sh("cat /etc/hostname").stdout.strip()
+    kinds = inside(host, "main", "stat -c %F /v/socket /v/device /v/dir").splitlines()
+    assert kinds == ["socket", "character special file", "directory"]
+
+
+def check_paths_below_volumes(host: Host) -> None:
+    pod = f"agent-{host.name}"
+    inside(host, "main", "echo fixed >/below/fixed/f; echo name >/below/name/f")
+    assert text(host, "main", "/v/scratch/one/two/f") == "fixed\n"
+    assert text(host, "main", f"/v/scratch/logs/{pod}/f") == "name\n"
+    assert host.sh(f"test -d /srv/any/{host.name} && echo made").stdout == "made\n"
+    assert "Read-only" in inside(host, "main", "touch /below/host/f 2>&1 || true")
+    assert text(host, "main", "/below/lines") == LINES
 
 
 def test_memory_outlives_a_container_and_no_revision(admin: Admin) -> None:

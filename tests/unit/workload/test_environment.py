@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,13 @@ def seen(
     spec: Mapping[str, Any] | None = None,
     *,
     secrets: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
     **kwargs: Any,
 ) -> dict[str, str]:
-    """What a process would see: the shell of a launcher puts it together."""
+    """What a process would see: the shell of a launcher puts it together, `before` it these."""
     _, env = made(container, spec, **kwargs)
-    script = ["set -eu", *(f"{key}='{value}'" for key, value in HOST.items()), *env.lines]
+    values = [f"{key}='{value}'" for key, value in HOST.items()]
+    script = ["set -eu", *values, *before, *env.lines]
     for holder, found in env.secrets.items():
         script.append(f"{holder}='{(secrets or {})[found.key]}'")
     script += [f"printf '%s\\0%s\\0' {name} {text.sh()}" for name, text in env.variables.items()]
@@ -92,6 +94,38 @@ def field(path: str) -> dict[str, Any]:
 )
 def test_fields_of_the_pod(path: str, expected: str) -> None:
     assert seen({"env": [field(path)]}) == {"X": expected}
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        pytest.param(
+            "getent() { echo '127.0.1.1 STREAM'; echo '192.0.2.9 RAW'; }", "192.0.2.9", id="by-name"
+        ),
+        pytest.param(
+            "getent() { return 2; }; hostname() { echo '192.0.2.8 192.0.2.9'; }",
+            "192.0.2.8",
+            id="own",
+        ),
+        pytest.param(
+            "getent() { return 2; }; hostname() { return 1; }", "web-1.example", id="none"
+        ),
+    ],
+)
+def test_a_host_that_is_known_by_name_tells_its_address(before: str, expected: str) -> None:
+    named = ["FLEETD_HOST_IP=web-1.example", before]
+    env = {"env": [field("status.hostIP"), {"name": "URL", "value": "http://$(X)/"}]}
+    assert seen(env, before=named) == {"X": expected, "URL": f"http://{expected}/"}
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::7"])
+def test_an_address_stays_as_the_inventory_has_it(address: str) -> None:
+    before = [f"FLEETD_HOST_IP={address}", "getent() { echo 192.0.2.9; }"]
+    assert seen({"env": [field("status.hostIP")]}, before=before) == {"X": address}
+
+
+def test_on_the_hosts_network_a_pod_has_the_hosts_address() -> None:
+    assert seen({"env": [field("status.podIP")]}, {"hostNetwork": True}) == {"X": "192.0.2.7"}
 
 
 def test_the_account_is_told_as_it_is_named() -> None:
