@@ -20,6 +20,11 @@ def cleared(kept: str) -> Iterable[str]:
     yield "done"
 
 
+def told(message: str) -> str:
+    """A line for the unit's journal."""
+    return f"printf '%s\\n' {sh_word(message)} >&2"
+
+
 def locked(directory: str, lines: Sequence[str]) -> Iterable[str]:
     """`lines` in one launcher at a time."""
     if lines:

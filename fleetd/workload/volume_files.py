@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from posixpath import normpath
 
 from fleetd.core import names as legal
 from fleetd.core.bundle import BundleFile, Inline, SecretBytes
@@ -46,7 +47,8 @@ class Files:
 
     def has(self, path: str) -> bool:
         """Whether there is such a file or directory."""
-        return any(f"{known}/".startswith(f"{path}/") for known in self.contents)
+        plain = normpath(path)
+        return plain == "." or any(f"{known}/".startswith(f"{plain}/") for known in self.contents)
 
     def bundled(self, directory: str, group: int | None) -> tuple[BundleFile, ...]:
         """Those that a bundle delivers into `directory`; `group` is the pod's fsGroup."""
@@ -96,14 +98,6 @@ def files_of(copy: Copy, spec: PodSpec, volume: Volume, path: str) -> Files | No
         {path: (content, mode | added) for path, (content, mode) in put.contents.items()},
         tuple(put.lines),
     )
-
-
-def is_optional(volume: Volume) -> bool:
-    """Whether files of the volume may be missing."""
-    sources = volume.projected.sources if volume.projected else ()
-    objects = [volume.config_map, volume.secret]
-    objects_in = [each for source in sources for each in (source.config_map, source.secret)]
-    return any(each is not None and each.optional for each in (*objects, *objects_in))
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from fleetd.workload.errors import RenderError
 from fleetd.workload.parts import Copy, Parts
 from fleetd.workload.resources import limit_of_memory
 from fleetd.workload.text import Text
-from fleetd.workload.volume_files import Files, files_of, is_optional
+from fleetd.workload.volume_files import files_of
 
 _PATH = "spec.template.spec"
 _KINDS = {
@@ -51,6 +51,8 @@ class Below:
     variable: str = ""
     guarded: bool = True
     """Whether somebody could have made a symbolic link there."""
+    absent: bool = False
+    """Whether the volume has no such file: there is a directory then, as in Kubernetes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +148,14 @@ def _mount(
     files = files_of(copy, spec, volume, path)
     root = _source(copy, spec, volume)
     source, below = Text(root), None
-    if sub_path is not None:
+    if sub_path is not None and sub_path[0].marked:
         text, variable, field = sub_path
         if text.literal is not None and (message := legal.relative_path(text.literal)):
             raise RenderError(field, message)
-        below = Below(root, text, field, variable, guarded=files is None)
+        absent = bool(files and text.literal and not files.has(text.literal))
+        if absent:  # not beside the files: a key that comes later must find its place free
+            root = f"{of_revision(copy)}/{volume.name}"
+        below = Below(root, text, field, variable, guarded=files is None, absent=absent)
         end = Text.variable(variable) if variable else text
         source = Text(f"{root.rstrip('/')}/{end.marked}")
     target = mount.mount_path if mount.mount_path.startswith("/") else f"/{mount.mount_path}"
@@ -158,9 +163,7 @@ def _mount(
         # Engines read a mount as fields between commas, and docker reads them as CSV.
         if bad := set(written) & set(",\"'\n\r"):
             raise RenderError(f"{path}.{field}", f"{written!r} must not contain {min(bad)!r}")
-    make, mode = _missing(volume, files, below)
-    if files and below and below.text.literal and not make and not files.has(below.text.literal):
-        raise RenderError(below.field, f"volume {volume.name} has no {below.text.literal}")
+    make, mode = _missing(volume, below)
     return Mount(
         source,
         target,
@@ -172,14 +175,10 @@ def _mount(
     )
 
 
-def _missing(
-    volume: Volume, files: Files | None, below: Below | None
-) -> tuple[CheckKind | None, int]:
+def _missing(volume: Volume, below: Below | None) -> tuple[CheckKind | None, int]:
     """What to make of a source that is not there, and with which mode."""
-    if files is not None:
-        # Kubernetes makes a directory of every path that is missing; a document's slip is told.
-        wanted = below is not None and (bool(below.variable) or is_optional(volume))
-        return (CheckKind.MAKE_DIRECTORY if wanted else None), 0o755
+    if volume.config_map or volume.secret or volume.downward_api or volume.projected:
+        return (CheckKind.MAKE_DIRECTORY if below and below.absent else None), 0o755
     if volume.host_path is None:
         return CheckKind.MAKE_DIRECTORY, _EMPTY_DIR_MODE
     if below is not None:
@@ -290,6 +289,10 @@ def _made(mount: Mount) -> Iterator[str]:
     """What is missing where it may be made; a reboot takes paths under /run."""
     if mount.below and mount.below.variable:
         yield from prepare.expanded(mount.below.variable, mount.below.text, mount.below.field)
+    if mount.below and mount.below.absent:
+        yield prepare.told(
+            f"{mount.below.field}: the volume has no such file: a directory is there"
+        )
     source = mount.source.sh()
     if mount.make is CheckKind.MAKE_FILE:
         yield f"[ -e {source} ] || : >{source}"

@@ -425,12 +425,35 @@ def test_a_sub_path_of_memory_is_made_in_it(host: Host) -> None:
     assert (host.copy / "empty/r1/v/a").is_dir()
 
 
-def test_a_missing_file_of_what_is_optional_is_a_directory(host: Host) -> None:
-    source = {"configMap": {"name": "none", "optional": True}}
-    bundle = with_volume(source, {"subPath": "app.conf"})
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param({"configMap": {"name": "none", "optional": True}}, id="optional"),
+        pytest.param({"configMap": {"name": "conf"}}, id="no-such-key"),
+        pytest.param({"projected": {"sources": [{"secret": {"name": "db"}}]}}, id="projected"),
+    ],
+)
+def test_a_file_that_a_volume_has_not_is_a_directory(host: Host, source: Mapping[str, Any]) -> None:
+    bundle = with_volume(source, {"subPath": "no/such"})
     host.place(bundle)
-    assert host.start(bundle) == [f"source={COPY}/vol/v/app.conf,target=/x,readonly"]
-    assert (host.copy / "vol/v/app.conf").is_dir()
+    done = host.begin(bundle)
+    assert host.mounts() == [f"source={COPY}/empty/r1/v/no/such,target=/x,readonly"]
+    assert (host.copy / "empty/r1/v/no/such").is_dir()
+    assert "subPath: the volume has no such file" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["LEVEL", "./LEVEL", "LEVEL/", ".//LEVEL"])
+def test_a_file_of_a_volume_is_found_however_it_is_written(path: str) -> None:
+    text = with_volume({"configMap": {"name": "conf"}}, {"subPath": path}).text(START)
+    assert f"source={COPY}/vol/v/{path.rstrip('/')},target=/x,readonly" in text
+    assert "no such file" not in text
+
+
+def test_a_path_that_comes_to_nothing_is_the_volume() -> None:
+    bundle = with_volume(
+        {"hostPath": {"path": "/v"}}, {"subPathExpr": "$(NO)"}, env=[{"name": "NO"}]
+    )
+    assert "source=/v,target=/x" in bundle.text(START)
 
 
 @pytest.mark.parametrize(
