@@ -2,7 +2,8 @@
 # Builds the root filesystem that every host of the lab starts from: base.sh DIR
 #
 # Debian 12 with systemd, sshd, podman and docker (off until a host wants it), the login shells that
-# operators use, and nothing that would help fleetd by accident: no curl, no wget.
+# operators use, and nothing that would help fleetd by accident: no wget, and curl only where a host
+# is asked for with it.
 # The cache is keyed by the hash of this file, so an edit here is a new image.
 # Run it in a mount namespace of its own: what it mounts goes away with it.
 set -eu
@@ -19,7 +20,9 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 # podman fails inside debootstrap's --include. crun is left out: it wants CAP_SYS_RESOURCE.
 chroot "$root" apt-get install -y --no-install-recommends \
     podman runc netavark aardvark-dns docker.io zsh fish tcsh dash busybox-static python3 \
-    libpam-systemd
+    libpam-systemd curl
+mkdir -p "$root/usr/lib/lab"
+mv "$root/usr/bin/curl" "$root/usr/lib/lab/curl"
 chroot "$root" apt-get clean
 rm -rf "$root/usr/sbin/policy-rc.d" "$root"/var/lib/apt/lists/*
 umount "$root/proc"

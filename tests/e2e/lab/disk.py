@@ -50,6 +50,7 @@ class HostSpec:
     noisy_bashrc: bool = False
     disk_mb: int | None = None
     admin: bool = False
+    curl: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -178,6 +179,8 @@ class Disk:
         for name in _ABSENT[self.spec.runtime]:
             (self.root / "usr/sbin" / name).unlink(missing_ok=True)
             (programs / name).unlink(missing_ok=True)
+        if self.spec.curl:
+            (programs / "curl").symlink_to("/usr/lib/lab/curl")
         if self.spec.runtime == "docker":
             wants = self.root / "etc/systemd/system/multi-user.target.wants"
             (wants / "docker.service").symlink_to("/lib/systemd/system/docker.service")
