@@ -52,7 +52,7 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
     manifests = {file: Manifest.read(DIRECTORY / file) for _, file in chosen}
     images = images_of(manifests.values())
     specs = [
-        HostSpec(f"{engine}-{number}", runtime=engine)
+        HostSpec(f"{engine}-{number}", runtime=engine, curl=True)
         for engine, most in HOSTS.items()
         for number in range(min(most, sum(each == engine for each, _ in chosen)))
     ]

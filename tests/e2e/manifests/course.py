@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,8 +61,8 @@ def run_on(fleet: Fleet, host: Host, manifest: Manifest, images: dict[str, Image
     try:
         directory = fleet.directory / "admins" / f"{host.name}-{manifest.name}"
         _Course(Admin(fleet, directory), host, manifest, images, outcome).run()
-    except Exception as error:  # noqa: BLE001 - one file's failure must not end the others'
-        outcome.problems.append(f"{type(error).__name__}: {error}"[-3000:])
+    except Exception:  # noqa: BLE001 - one file's failure must not end the others'
+        outcome.problems.append(traceback.format_exc()[-4000:])
     outcome.problems += [str(row) for row in outcome.rows if not row.same]
     outcome.seconds = time.monotonic() - began
     return outcome

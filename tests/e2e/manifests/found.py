@@ -118,9 +118,10 @@ def tellings(host: Host, since: str) -> dict[str, list[Told]]:
     parts: dict[tuple[str, str], list[str]] = {}
     for line in shown.stdout.splitlines():
         entry = json.loads(line)
-        if not isinstance(entry.get("MESSAGE"), str):
-            continue
-        if found := _PART.match(entry["MESSAGE"].strip("\r\n")):
+        message = entry.get("MESSAGE") or ""
+        if isinstance(message, list):  # of bytes: a terminal's lines end in a carriage return
+            message = bytes(message).decode("ascii", "replace")
+        if found := _PART.match(message.strip("\r\n")):
             name = entry.get("CONTAINER_NAME")
             unit = f"{name}.service" if name else entry.get("_SYSTEMD_UNIT", "")
             pieces = parts.setdefault((unit, found[1]), [""] * int(found[3]))
