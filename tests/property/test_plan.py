@@ -430,7 +430,7 @@ PROPERTIES: dict[Property, list[Planner]] = {
 }
 
 
-TITLES = {
+TITLES: dict[Property, str] = {
     never_two_copies: "K 110 never_two_copies",
     within_the_surge: "K 100 within_the_surge",
     tolerated_for_its_time: "K 18 tolerated_for_its_time",

@@ -4,7 +4,8 @@ The oracle stands beside the hosts: it sees every order as a host carries it out
 that a coordinator got before. `Invariant` names what is checked; a broken one raises `Broken`.
 
 ONE_COPY (I1)
-    At no moment of any host's history are copies of one DaemonSet alive in two slots.
+    At no moment of any host's history are copies of one DaemonSet alive in two slots, but for
+    copies of two revisions of a DaemonSet that surges.
 
 BUDGET (I2)
     A copy is *good* when its main units have run for MIN_READY_S, started by the revision that the
@@ -148,6 +149,8 @@ class Oracle:
     limits: Mapping[Key, int]
     counted: Callable[[], Iterable[tuple[Key, SimHost]]]
     """The hosts that count for each DaemonSet now, by the documents."""
+    surging: frozenset[Key] = frozenset()
+    """DaemonSets with a maxSurge."""
     budget: bool = True
     """Whether budgets are to be kept: two coordinators with a state each cannot."""
     breaks: set[str] = field(default_factory=set)
@@ -175,7 +178,7 @@ class Oracle:
         self.recover()
         keys = {order.ds} if isinstance(order, Remove) else set()
         keys |= {order.bundle.ds} if isinstance(order, Apply) else set()
-        good = {ds for ds in keys if is_good(host, ds)}
+        good = {ds: slots for ds in keys if (slots := good_slots(host, ds))}
         owner, foreign, before = host.owner, _foreign(host), (len(host.history), dict(host.ledger))
         obeys = owner is None or (owner.fleet == order.fleet and owner.term <= order.term)
         try:
@@ -189,9 +192,11 @@ class Oracle:
                 raise Broken(Invariant.FENCED, f"the term of {host.name} fell")
             if _foreign(host) != foreign:
                 raise Broken(Invariant.FOREIGN, f"foreign units of {host.name} changed")
-            never_two_copies(host)
-            for ds in good:
-                if not is_good(host, ds):
+            never_two_copies(host, self.surging)
+            for ds, slots in good.items():
+                # A power cut while another copy starts beside it is nobody's order to stop it.
+                beside = isinstance(order, Apply) and order.bundle.slot not in slots
+                if not beside and not is_good(host, ds):
                     self._stopped(host, ds, order)
         self.seen[type(reply).__name__] += 1
         return reply
@@ -260,28 +265,37 @@ class Watched(SimHost):
         return reply, took
 
 
-def never_two_copies(host: SimHost) -> None:
+def never_two_copies(host: SimHost, surging: frozenset[Key] = frozenset()) -> None:
     """Check ONE_COPY over all that ever happened on a host."""
-    alive: defaultdict[Key, set[str]] = defaultdict(set)
+    alive: defaultdict[Key, dict[str, str]] = defaultdict(dict)
     for moment in host.history:
+        copies = alive[moment.ds]
         if moment.event == "start":
-            alive[moment.ds].add(moment.slot)
+            copies[moment.slot] = moment.revision
         else:
-            alive[moment.ds].discard(moment.slot)
-        if len(alive[moment.ds]) > 1:
+            copies.pop(moment.slot, None)
+        revisions = 2 if moment.ds in surging else 1
+        if len(copies) > min(revisions, len(set(copies.values()))):
             raise Broken(Invariant.ONE_COPY, f"{host.name}, {moment.time:.1f} s: {moment.ds} twice")
 
 
 def is_good(host: SimHost, ds: Key) -> bool:
-    """Whether the copy of a DaemonSet has run for MIN_READY_S, in truth."""
+    """Whether a copy of a DaemonSet has run for MIN_READY_S, in truth."""
+    return bool(good_slots(host, ds))
+
+
+def good_slots(host: SimHost, ds: Key) -> frozenset[str]:
+    """The slots of the copies that have."""
     if not host.up:
-        return False
+        return frozenset()
     now = host.uptime_s
 
     def state(name: str) -> UnitState | None:
         return host.units[name].state(now) if name in host.units else None
 
-    return any(_good(copy, state) for (key, _), copy in host.ledger.items() if key == ds)
+    return frozenset(
+        slot for (key, slot), copy in host.ledger.items() if key == ds and _good(copy, state)
+    )
 
 
 def _good(copy: LedgerCopy, state: Callable[[str], UnitState | None]) -> bool:

@@ -23,7 +23,7 @@ from fleetd.engine.world import Worlds
 from fleetd.host.replies import Failed, Ok, Refused
 from fleetd.host.requests import Apply, Observe, Purge, Remove
 from fleetd.testing import loop
-from fleetd.testing.hosts import Place
+from fleetd.testing.images import Place
 from tests.sim.oracle import Invariant, Watched
 from tests.sim.walk import Change, Walk
 
@@ -175,9 +175,10 @@ class Obedient(Watched):
 class Sweeping(Watched):
     """A host on which a removal takes more than it should."""
 
-    def _remove(self, place: Place) -> None:
-        Watched._remove(self, place)
+    def _remove(self, place: Place) -> tuple[str, ...]:
+        told = Watched._remove(self, place)
         self.own_units["sshd.service"].stop()
+        return told
 
 
 def worlds(kind: type[Worlds]) -> Change:

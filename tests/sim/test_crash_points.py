@@ -6,7 +6,7 @@ leaves no trace outside the process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +25,8 @@ from tests.sim.walk import Stage
 HOSTS = 3
 LIMIT = 1
 PARTS = 4
+IN_PLACE = {"maxUnavailable": LIMIT}
+SURGE = {"maxUnavailable": 0, "maxSurge": 1}
 
 
 class Killed(BaseException):
@@ -99,22 +101,24 @@ class Update:
 
     sim: Sim
     oracle: Oracle
+    rolling: Mapping[str, int]
     term: int = 0
 
     @classmethod
-    def ready(cls) -> Update:
+    def ready(cls, rolling: Mapping[str, int]) -> Update:
         stage = Stage(())
         sim = Sim(stage)
         oracle = Oracle(
             sim.store,
             {AGENT: LIMIT},
             lambda: [(AGENT, host) for host in stage.hosts.values()],
+            surging=frozenset({AGENT} if "maxSurge" in rolling else ()),
         )
         stage.oracle = oracle
         sim.names = [f"h{number}" for number in range(1, HOSTS + 1)]
         for name in sim.names:
             stage.add(name)
-        return cls(sim, oracle)
+        return cls(sim, oracle, rolling)
 
     async def run(self, fuse: Fuse) -> bool:
         """One coordinator, from its start to its end; whether it left the fleet settled."""
@@ -143,13 +147,12 @@ class Update:
         return run.ended == "settled"
 
     def put(self, version: str) -> str:
-        rolling = {"rollingUpdate": {"maxUnavailable": LIMIT}}
-        return self.sim.put(agent(version, updateStrategy=rolling))
+        return self.sim.put(agent(version, updateStrategy={"rollingUpdate": dict(self.rolling)}))
 
 
-async def killed_at(point: int) -> tuple[int, Any]:
+async def killed_at(rolling: Mapping[str, int], point: int) -> tuple[int, Any]:
     """Update a fleet, killed at a point; how many points there were, and the end state."""
-    update = Update.ready()
+    update = Update.ready(rolling)
     update.put("v1")
     assert await update.run(Fuse())
     second = update.put("v2")
@@ -160,13 +163,19 @@ async def killed_at(point: int) -> tuple[int, Any]:
     assert set(update.sim.revisions().values()) == {second}
     assert update.sim.rollout().state == "complete"
     assert [slot for slot in update.sim.store.read(SlotRecord) if not slot.released] == []
-    assert update.oracle.seen["stopped"] == HOSTS
+    assert update.oracle.seen["stopped"] == (0 if rolling is SURGE else HOSTS)
     return fuse.passed, {name: host.ledger for name, host in update.sim.fleet.hosts.items()}
 
 
+@pytest.fixture(scope="module", params=[IN_PLACE, SURGE], ids=["in-place", "surge"])
+def rolling(request: pytest.FixtureRequest) -> Mapping[str, int]:
+    knobs: Mapping[str, int] = request.param
+    return knobs
+
+
 @pytest.fixture(scope="module")
-def undisturbed() -> tuple[int, Any]:
-    return loop.run(killed_at(0), seed=0)
+def undisturbed(rolling: Mapping[str, int]) -> tuple[int, Any]:
+    return loop.run(killed_at(rolling, 0), seed=0)
 
 
 def test_the_update_has_many_points(undisturbed: tuple[int, Any]) -> None:
@@ -177,12 +186,12 @@ def test_the_update_has_many_points(undisturbed: tuple[int, Any]) -> None:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_killed_anywhere_it_ends_as_if_it_had_not_been(
-    undisturbed: tuple[int, Any], part: int
+    rolling: Mapping[str, int], undisturbed: tuple[int, Any], part: int
 ) -> None:
     points, ledgers = undisturbed
     for point in range(1 + part, points + 1, PARTS):
         try:
-            _, after = loop.run(killed_at(point), seed=0)
+            _, after = loop.run(killed_at(rolling, point), seed=0)
         except BaseException as error:
             error.add_note(f"killed at point {point} of {points}")
             raise

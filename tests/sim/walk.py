@@ -13,9 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from fleetd.api import rollouts
 from fleetd.api.delete import delete
 from fleetd.api.nodes import Nodes
-from fleetd.api.reports import RunOptions
+from fleetd.api.reports import Marks, RunOptions
 from fleetd.api.session import Session
 from fleetd.core.facts import LedgerCopy, Owner
 from fleetd.core.meta import Key
@@ -26,7 +27,7 @@ from fleetd.core.records import (
     SlotRecord,
 )
 from fleetd.engine.reconciler import Reconciler, Run
-from fleetd.errors import NotFound
+from fleetd.errors import NotFound, Refused
 from fleetd.ports import Put
 from fleetd.testing.fleet import (
     LOST_AFTER,
@@ -63,6 +64,7 @@ class Set(NamedTuple):
     key: Key
     limit: int
     pod: Mapping[str, Any]
+    surge: int = 0
 
 
 SETS: tuple[tuple[Key, Mapping[str, Any]], ...] = (
@@ -127,9 +129,16 @@ class Walk:
         self.sim = Sim(self.stage)
         chosen = SETS[: self.random.randint(1, 3)]
         self.sets = {key: Set(key, self.random.randint(1, 3), pod) for key, pod in chosen}
-        limits = {key: each.limit for key, each in self.sets.items()}
+        for key, each in self.sets.items():
+            surge = self.random.choice((0, 0, 1, 2))
+            limit = 0 if surge and self.random.random() < 0.5 else each.limit
+            self.sets[key] = each._replace(surge=surge, limit=limit)
+        # Where nothing may be down, one is repaired at a time.
+        limits = {key: max(1, each.limit) for key, each in self.sets.items()}
+        surging = frozenset(key for key, each in self.sets.items() if each.surge)
         # A second coordinator with a state of its own cannot share a budget with the first.
-        self.oracle = Oracle(self.sim.store, limits, self.counted, self.random.random() < 0.8)
+        budget = self.random.random() < 0.8
+        self.oracle = Oracle(self.sim.store, limits, self.counted, surging, budget)
         self.stage.oracle = self.oracle
         for _ in range(self.random.randint(3, 12)):
             self.join()
@@ -226,15 +235,23 @@ class Walk:
                 self.version[key],
                 key,
                 pod=each.pod,
-                updateStrategy={"rollingUpdate": {"maxUnavailable": each.limit}},
+                updateStrategy={
+                    "rollingUpdate": {"maxUnavailable": each.limit, "maxSurge": each.surge}
+                },
                 annotations={"fleetd/progress-deadline-seconds": str(DEADLINE_S)},
             )
         )
 
+    @staticmethod
+    def now() -> float:
+        """What a coordinator's clock says."""
+        return 1_700_000_000.0 + asyncio.get_running_loop().time()
+
     def remove(self, key: Key) -> None:
         """Delete a DaemonSet."""
-        now = 1_700_000_000.0 + asyncio.get_running_loop().time()
-        delete(self.sim.store, [("DaemonSet", key)], cascade="background", now=now, who="test")
+        delete(
+            self.sim.store, [("DaemonSet", key)], cascade="background", now=self.now(), who="test"
+        )
         del self.version[key]
         self.oracle.forget(lambda ds, _: ds == key)
 
@@ -246,7 +263,7 @@ class Walk:
     def label(self, name: str, role: str) -> None:
         """Say what a host is for."""
         self.roles[name] = role
-        self.nodes().label(name, [f"role={role}"])
+        self.nodes().mark(name, Marks("labels", (f"role={role}",), overwrite=True))
 
     def taint(self, name: str, effect: str) -> None:
         """Set the one taint of a host, or take it ("")."""
@@ -298,6 +315,8 @@ class Walk:
         for name in [*self.sim.names, *self.held]:
             with suppress(NotFound):  # it left, and is forgotten
                 self.hold(name, on=False)
+        for key in self.version:
+            rollouts.resume(self.sim.store, key, now=self.now(), who="test")
         for name in self.sim.names:
             self.cordon(name, on=False)
             if self.taints.get(name) == "NoSchedule":
@@ -333,8 +352,13 @@ class Walk:
         assert [slot for slot in self.sim.store.read(SlotRecord) if not slot.released] == []
         ours, fresh = self.ledgers(self.stage), await self.fresh()
         places = sorted({*ours, *fresh})
+        places = [at for at in places if not self._haunted(at[0])]
         odd = {at: (ours.get(at), fresh.get(at)) for at in places if ours.get(at) != fresh.get(at)}
-        assert not odd, odd
+        assert not {at: two for at, two in odd.items() if not _alike(*two)}, odd
+        for host in self.stage.hosts.values():
+            if self._haunted(host.name):
+                continue
+            assert len({key for key, _ in host.ledger}) == len(host.ledger), host.name
         for host in self.stage.hosts.values():
             assert [path for path, file in host.files.items() if file.now != file.wrote] == []
         await self.rests()
@@ -375,6 +399,11 @@ class Walk:
             if host.owner is None or host.owner.fleet != "other"
         }
 
+    def _haunted(self, name: str) -> bool:
+        """Whether an older coordinator may have come back to a host after its farewell."""
+        known = name in self.sim.names or self.sim.store.read(NodeRecord, name=name)
+        return not self.oracle.budget and not known
+
     def dump(self) -> Any:
         """Everything on the hosts that fleetd could have changed."""
         return {
@@ -386,6 +415,17 @@ class Walk:
             )
             for name, host in self.stage.hosts.items()
         }
+
+
+def _alike(ours: LedgerCopy | None, fresh: LedgerCopy | None) -> bool:
+    """Whether two copies differ by their slot alone: a surge swaps it."""
+    if ours is None or fresh is None or ours.slot is fresh.slot:
+        return ours == fresh
+    one, other = (
+        (copy.revision, copy.runtime, sorted(copy.units.values()), copy.complete, len(copy.files))
+        for copy in (ours, fresh)
+    )
+    return one == other
 
 
 # Events: each happens to a walk that is under way.
@@ -532,6 +572,23 @@ async def _mark(walk: Walk) -> None:
             walk.hold(name, on=False)
 
 
+async def _ask(walk: Walk) -> None:
+    """Somebody deletes a pod, or pauses a rollout, or lets it go on."""
+    key = walk.random.choice(sorted(walk.sets))
+    host, word = walk.host(), walk.random.choice(("delete", "delete", "pause", "resume"))
+    if host is None or key not in walk.version:
+        return
+    store = walk.sim.store
+    match word:
+        case "delete":
+            with suppress(NotFound, Refused):  # no copy there, or on hold
+                rollouts.delete_pod(store, key, host.name, now=0.0, who="test")
+        case "pause":
+            rollouts.pause(store, key, now=walk.now(), who="test")
+        case _:
+            rollouts.resume(store, key, now=walk.now(), who="test")
+
+
 async def _other_fleet(walk: Walk) -> None:
     host = walk.host()
     if host and host.owner is None and not host.ledger:
@@ -565,6 +622,8 @@ EVENTS = (
         _mark,
         _mark,
         _other_fleet,
+        _ask,
+        _ask,
         _kill,
         _start,
         _start,

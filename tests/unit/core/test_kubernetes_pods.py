@@ -54,8 +54,8 @@ def taken(name: str, kind: SlotKind, revision: str = "r2", **more: Any) -> SlotR
     return SlotRecord(*AGENT, name, revision, kind, NOW - 50, **more)
 
 
-SURGED = {"slots": (taken("n0", SlotKind.SURGE),)}
-ASKED = {"slots": (taken("n0", SlotKind.DELETE, ""),)}
+SURGED: dict[str, Any] = {"slots": (taken("n0", SlotKind.SURGE),)}
+ASKED: dict[str, Any] = {"slots": (taken("n0", SlotKind.DELETE, ""),)}
 
 # id, maxUnavailable, maxSurge, what else is known, what the hosts say, what is decided
 ROWS: list[tuple[str, int | str, int | str, Mapping[str, Any], str, str]] = [
