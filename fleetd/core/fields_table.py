@@ -187,7 +187,7 @@ terminationGracePeriodSeconds int             honoured
 hostNetwork                   bool            honoured
 hostPID                       bool            honoured
 restartPolicy                 string          emulated  by systemd
-initContainers                []Container     emulated  units that run to their end, in order
+initContainers                []Container     emulated  units that run to their end, in order; the host tries again what fails
 ephemeralContainers           any             refused   a DaemonSet cannot have them
 activeDeadlineSeconds         int             refused   an agent has no end
 hostIPC                       bool            honoured
@@ -213,7 +213,7 @@ serviceAccount                string          ignored   there is no API server t
 automountServiceAccountToken  bool            ignored   there is no API server to have a token for
 enableServiceLinks            bool            ignored   - there are no Services
 schedulerName                 string          ignored   ["default-scheduler"] there is no scheduler
-priorityClassName             string          emulated  as CPU weight and OOM score; nothing is ever preempted
+priorityClassName             string          emulated  of system-node-critical and system-cluster-critical: CPU weight and OOM score; nothing is ever preempted
 priority                      int             ignored   nothing is ever preempted
 preemptionPolicy              string          ignored   nothing is ever preempted
 topologySpreadConstraints     []any           ignored   there is one copy on every eligible node
@@ -280,7 +280,7 @@ resources                     ResourceRequirements  honoured
 volumeMounts                  []VolumeMount   honoured
 securityContext               SecurityContext honoured
 readinessProbe                Probe           emulated  probed on the host
-workingDir                    string          honoured
+workingDir                    string          honoured  podman makes no directory that the image lacks
 envFrom                       []EnvFromSource honoured
 livenessProbe                 Probe           emulated  probed on the host
 startupProbe                  Probe           emulated  probed on the host
@@ -344,7 +344,7 @@ runAsGroup                    int             honoured
 runAsNonRoot                  bool            honoured
 procMount                     string          honoured
 seLinuxOptions                SELinuxOptions  honoured
-seccompProfile                Profile         honoured
+seccompProfile                Profile         honoured  without one the engine's own filter; Localhost is below /var/lib/kubelet/seccomp
 appArmorProfile               Profile         honoured
 windowsOptions                any             refused   all hosts run Linux
 
