@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.lab import Fleet, HostSpec
+from tests.e2e.twins import OLD, OLD_TEXT
 
 pytestmark = pytest.mark.timeout(600)
 
 
 def test_a_simulated_host_answers_like_a_real_one() -> None:
     with Fleet([HostSpec("twin")]) as fleet:
+        (fleet["twin"].rootfs / "etc/systemd/system" / OLD).write_text(OLD_TEXT)
+        fleet["twin"].sh(f"systemctl daemon-reload; systemctl enable --now {OLD}")
         ended = fleet.coordinator(
             [
                 *(sys.executable, "-m", "tests.e2e.twins", fleet["twin"].ip, "fleet"),

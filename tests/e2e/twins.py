@@ -35,7 +35,7 @@ from fleetd.host.replies import Failed, Lost, Ok, Refused, Reply
 from fleetd.host.requests import Adopt, Apply, Exec, Observe, Purge, Remove, Request
 from fleetd.ports import Output
 from fleetd.testing.hosts import SimHost
-from fleetd.testing.units import NEVER_STARTS
+from fleetd.testing.units import NEVER_STARTS, SimUnit
 from tests.e2e.cuts import CONFIG, UNIT, UNIT_FILE
 
 DS = Key("default", "cut")
@@ -84,6 +84,28 @@ def apply(bundle: Bundle, term: int = 2, mode: Mode = Mode.START, fleet: str = "
 
 
 SEE = Observe("twins", engine=True)
+OLD = "twin-old.service"
+OLD_TEXT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+REPLACES = replace(apply(FIRST, term=9), replaces=(OLD,))
+UPDATED = replace(apply(SECOND, term=9), replaces=(OLD,))
+TRIGGER = UNIT.replace(".service", ".timer")
+SERVICE_TEXT = UNIT_TEXT.partition("[Install]")[0]
+TIMED = replace(
+    FIRST,
+    files=(
+        BundleFile(CONFIG, 0o644, Inline("r1\n")),
+        BundleFile(UNIT_FILE, 0o644, Inline(SERVICE_TEXT)),
+        BundleFile(
+            UNIT_FILE.replace(".service", ".timer"),
+            0o644,
+            Inline("[Timer]\nOnCalendar=2100-01-01\n[Install]\nWantedBy=timers.target\n"),
+        ),
+    ),
+    units=(BundleUnit(UNIT, Role.TRIGGERED, enable=False), BundleUnit(TRIGGER, Role.TRIGGER)),
+)
+LATER = replace(
+    TIMED, revision="r2", files=(BundleFile(CONFIG, 0o644, Inline("r2\n")), *TIMED.files[1:])
+)
 STEPS: list[tuple[str, Request]] = [
     ("a fresh host", SEE),
     ("adopting a fresh host", Adopt()),
@@ -137,6 +159,25 @@ STEPS: list[tuple[str, Request]] = [
     ("apply after a removal", apply(FIRST, term=7)),
     ("purge", Purge("twins", 8)),
     ("what is left", SEE),
+    ("a unit of the host that is replaced", REPLACES),
+    ("what it made", SEE),
+    ("the same apply", REPLACES),
+    ("an update keeps it away", UPDATED),
+    ("start it by hand", Exec(("systemctl", "start", OLD))),
+    ("it is back", SEE),
+    ("put away again", UPDATED),
+    ("removal gives it back", Remove("twins", 9, DS)),
+    ("what is left", SEE),
+    ("replaced again", REPLACES),
+    ("a purge gives it back", Purge("twins", 9)),
+    ("what a timer starts", apply(TIMED, term=9)),
+    ("the same apply", apply(TIMED, term=9)),
+    ("stop the timer by hand", Exec(("systemctl", "stop", TRIGGER))),
+    ("stopped", SEE),
+    ("repaired", apply(TIMED, term=9)),
+    ("another revision", apply(LATER, term=9)),
+    ("purge", Purge("twins", 10)),
+    ("what is left", SEE),
 ]
 
 
@@ -157,8 +198,9 @@ def plain(reply: Reply) -> Any:
             return {"lost": why}
         case Failed(step, _, observation):
             return {"failed": step, "seen": seen(observation)}
-        case Ok(observation, _, key, changed):
-            return {"changed": changed, "key": key, "seen": seen(observation)}
+        case Ok(observation, _, key, changed, notes):
+            told = {"changed": changed, "key": key, "notes": notes}
+            return {**told, "seen": seen(observation)}
 
 
 def seen(observation: Observation | None) -> Any:
@@ -183,14 +225,18 @@ def value(part: Part[Any], show: Callable[[Any], Any]) -> Any:
 
 def copy_of(copy: Any) -> Any:
     files = sorted(copy.files)
-    return [str(copy.ds), copy.slot, copy.revision, copy.bundle, copy.complete, copy.units, files]
+    replaced = {name: str(former) for name, former in copy.replaced.items()}
+    place = [str(copy.ds), copy.slot, copy.revision, copy.bundle]
+    return [*place, copy.complete, copy.units, files, replaced]
 
 
 def unit_of(unit: Any) -> Any:
     stamped = unit.stamp_invocation == unit.invocation
     stamp = unit.stamp_revision if unit.active == "active" and stamped else ""
+    # A simulated unit has no kind: one that waits or listens is one that runs.
+    sub = "running" if unit.sub in {"waiting", "listening"} else unit.sub
     return [
-        *(unit.id, unit.load, unit.active, unit.sub, unit.result, unit.restarts),
+        *(unit.id, unit.load, unit.active, sub, unit.result, unit.restarts),
         *(unit.file_state, unit.fragment, unit.job, stamp),
     ]
 
@@ -199,6 +245,9 @@ async def main(address: str, user: str, key: str, known_hosts: str) -> None:
     transport = SshTransport(lambda _name: None)
     simulated = SimHost("twin", time.monotonic, faults={BAD: NEVER_STARTS})
     simulated.missing_paths.add("/dev/none")
+    old = SimUnit(OLD, "twin", fragment=f"/etc/systemd/system/{OLD}", enabled=True)
+    old.start(0.0)
+    simulated.own_units[OLD] = old
 
     async def real(stdin: bytes) -> Output:
         ssh = Ssh(address, 22, user, key, known_hosts)

@@ -13,6 +13,7 @@ from fleetd.core.facts import (
     ContainerSeen,
     Deviation,
     FileDeviation,
+    Former,
     HostFacts,
     Known,
     LedgerCopy,
@@ -298,6 +299,7 @@ copies = st.builds(
     st.lists(words, max_size=3).map(tuple),
     st.lists(words, max_size=3).map(tuple),
     st.booleans(),
+    st.dictionaries(words, st.builds(Former, words, words), max_size=2),
 )
 containers = st.builds(
     ContainerSeen,
@@ -337,7 +339,9 @@ observations = st.builds(
     facts.map(Known),
 )
 replies = st.one_of(
-    st.builds(Ok, observations, changed=st.booleans()),
+    st.builds(
+        Ok, observations, changed=st.booleans(), notes=st.lists(words, max_size=2).map(tuple)
+    ),
     st.builds(Failed, words, words, observations),
     st.builds(Refused, st.builds(Owner, words, st.integers(0, 9)), words),
 )

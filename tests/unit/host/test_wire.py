@@ -96,6 +96,7 @@ requests: st.SearchStrategy[Request] = st.one_of(
         bundles,
         st.dictionaries(words, maybe, max_size=3),
         st.sampled_from(Mode),
+        replaces=st.lists(words, max_size=2).map(tuple),
     ),
     st.builds(Remove, words, numbers, keys, st.none() | st.sampled_from(Slot)),
     st.builds(Adopt, maybe),
