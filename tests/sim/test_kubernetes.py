@@ -32,7 +32,7 @@ def run(story: Any) -> None:
 
 def served(host: SimHost) -> Iterator[tuple[float, int]]:
     """How many copies were alive after each start and stop."""
-    alive = set()
+    alive: set[str] = set()
     for moment in host.history:
         (alive.add if moment.event == "start" else alive.discard)(moment.slot)
         yield moment.time, len(alive)
