@@ -171,7 +171,7 @@ def check_mounts(found: Findings, path: str, container: Container, volumes: set[
             found.error(f"{here}.name", message, f"spec.template.spec.volumes has: {known}")
         if ":" in mount.mount_path:
             found.error(f"{here}.mountPath", "must not contain ':'")
-        found.check(f"{here}.mountPath", names.host_path, mount.mount_path)
+        found.check(f"{here}.mountPath", _mount_path, mount.mount_path)
         found.unique(f"{here}.mountPath", mount.mount_path, seen, "the mount path")
         if mount.sub_path:
             found.check(f"{here}.subPath", names.relative_path, mount.sub_path)
@@ -182,6 +182,11 @@ def check_mounts(found: Findings, path: str, container: Container, volumes: set[
         if mount.mount_propagation == "Bidirectional" and not (context and context.privileged):
             message = "Bidirectional is for privileged containers alone"
             found.error(f"{here}.mountPropagation", message, "HostToContainer needs no privilege")
+
+
+def _mount_path(text: str) -> str:
+    """A path in the container; one that is not absolute is taken as if it were."""
+    return names.host_path(f"/{text.lstrip('/')}") if text else "must not be empty"
 
 
 def _default_mode(found: Findings, path: str, mode: int) -> None:

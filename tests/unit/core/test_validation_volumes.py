@@ -191,6 +191,8 @@ WRONG = [
         mounted({"mountPropagation": "Bidirectional"}),
         [f"{BOX}.volumeMounts[0].mountPropagation"],
     ),
+    ("mounted nowhere", mounted({"mountPath": ""}), [f"{BOX}.volumeMounts[0].mountPath"]),
+    ("mounted up", mounted({"mountPath": "/a/../b"}), [f"{BOX}.volumeMounts[0].mountPath"]),
     ("mounted twice", mounted({}, {}), [f"{BOX}.volumeMounts[1].mountPath"]),
 ]
 
@@ -221,6 +223,7 @@ RIGHT = {
         {"mountPropagation": "Bidirectional"}, securityContext={"privileged": True}
     ),
     "subPathExpr": mounted({"subPathExpr": "a/$(A)"}),
+    "a mount path that is not absolute": mounted({"mountPath": "a/b"}),
 }
 
 
