@@ -12,7 +12,8 @@ import asyncio
 import re
 from base64 import b64decode
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from fleetd.core.daemonset import DaemonSet, Secret
@@ -32,6 +33,8 @@ from fleetd.ports import Clock, EventSink, Put, Store
 _OWN_END = re.compile(r"\S+:\d+->(?=\S)")
 PULL_S = 900.0
 """A pull that is not done by then is reported as failed; it goes on, and the next pass looks."""
+TURN_S = 60.0
+"""So long a host waits for another's look at the tags, before it looks itself."""
 AT_ONCE = 32
 """So many hosts pull side by side: a registry is not to be met by a whole fleet at once."""
 
@@ -62,26 +65,48 @@ class Images:
         asked = policies(daemonset)
         logins, _ = pull_logins(self.store, daemonset)
         pins = self._pins(ds, revision, profile.arch)
-        if asked.keys() <= pins.keys():
-            wanted = [_pinned(image, pins[image], policy) for image, policy in asked.items()]
-            return await self._pull(ds, node, profile, _with_logins(wanted, logins), None)
+        if not asked.keys() <= pins.keys():
+            async with self._turn(ds, revision, profile.arch):
+                pins = self._pins(ds, revision, profile.arch)
+                wanted = _with_logins(self._wanted(asked, pins, profile.arch), logins)
+                told = await self._pull(ds, node, profile, wanted)
+                if not isinstance(told, Mapping):
+                    return told
+                mine = {
+                    image: _pin_of(image, policy, told[one.image])
+                    for (image, policy), one in zip(asked.items(), wanted, strict=True)
+                }
+                pins = self._pin(ds, revision, profile.arch, mine)
+                if pins == mine:
+                    return None
+        wanted = _with_logins(self._wanted(asked, pins, profile.arch), logins)
+        told = await self._pull(ds, node, profile, wanted)
+        return None if isinstance(told, Mapping) else told
 
-        def pin(pulled: Sequence[Pulled]) -> None:
-            told = zip(asked.items(), pulled, strict=True)
-            self._pin(
-                *(ds, revision, profile.arch),
-                {image: _pin_of(image, policy, seen) for (image, policy), seen in told},
-            )
+    @asynccontextmanager
+    async def _turn(self, ds: Key, revision: str, arch: str) -> AsyncIterator[None]:
+        """One host at a time looks tags up; one that takes long holds the others up no longer."""
+        lock = self.first[ds, revision, arch]
+        try:
+            async with asyncio.timeout(TURN_S):
+                await lock.acquire()
+        except TimeoutError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            lock.release()
 
-        async with self.first[ds, revision, profile.arch]:
-            pins = self._pins(ds, revision, profile.arch)
-            wanted = [
-                _pinned(image, pins[image], policy)
-                if image in pins
-                else self._first(image, policy, profile.arch)
-                for image, policy in asked.items()
-            ]
-            return await self._pull(ds, node, profile, _with_logins(wanted, logins), pin)
+    def _wanted(
+        self, asked: Mapping[str, PullPolicy], pins: Mapping[str, str], arch: str
+    ) -> list[Wanted]:
+        return [
+            _pinned(image, pins[image], policy)
+            if image in pins
+            else self._first(image, policy, arch)
+            for image, policy in asked.items()
+        ]
 
     def _first(self, image: str, policy: PullPolicy, arch: str) -> Wanted:
         """How a revision asks for an image first: the one that was pushed, else what its name is.
@@ -95,13 +120,9 @@ class Images:
         return Wanted(image, policy)
 
     async def _pull(
-        self,
-        ds: Key,
-        node: Node,
-        profile: HostProfile,
-        images: tuple[Wanted, ...],
-        done: Callable[[Sequence[Pulled]], None] | None,
-    ) -> Reply | None:
+        self, ds: Key, node: Node, profile: HostProfile, images: tuple[Wanted, ...]
+    ) -> Mapping[str, Pulled] | Reply:
+        """What the host told of each image when all are there, else what is wrong."""
         async with self.room:
             reply = await self._until_there(ds, node, profile, images)
         if not isinstance(reply, Ok):
@@ -113,10 +134,8 @@ class Images:
                 name = wanted.source or wanted.image
                 why = f"image {name} is for {platform}, and this host is linux/{profile.arch}"
                 return Failed("pull", why, None)
-        if done is not None:
-            done([told[wanted.image] for wanted in images])
         self.sink.emit("image_ready", node=node.name, images=_names(images))
-        return None
+        return told
 
     async def _until_there(
         self, ds: Key, node: Node, profile: HostProfile, images: tuple[Wanted, ...]
@@ -142,19 +161,23 @@ class Images:
                 return Failed("pull", f"still pulling {', '.join(_names(images))}", None)
             self.sink.emit("image_pulling", node=node.name, images=_names(images))
 
-    def _pins(self, ds: Key, revision: str, arch: str) -> dict[str, str]:
+    def _pins(self, ds: Key, revision: str, arch: str) -> Mapping[str, str]:
         rows = self.store.read(
             ImageRecord, namespace=ds.namespace, name=ds.name, revision=revision, arch=arch
         )
         return {row.image: row.pinned for row in rows}
 
-    def _pin(self, ds: Key, revision: str, arch: str, pins: Mapping[str, str]) -> None:
+    def _pin(self, ds: Key, revision: str, arch: str, pins: Mapping[str, str]) -> Mapping[str, str]:
+        """Pin what nobody has pinned meanwhile; what is pinned now."""
+        known = self._pins(ds, revision, arch)
         self.store.commit(
             [
                 Put(ImageRecord(ds.namespace, ds.name, revision, image, arch, pinned))
                 for image, pinned in pins.items()
+                if image not in known
             ]
         )
+        return {**pins, **known}
 
 
 def _names(images: Iterable[Wanted]) -> list[str]:

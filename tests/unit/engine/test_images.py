@@ -92,6 +92,36 @@ def test_the_first_host_pins_what_the_tag_meant_and_the_others_pull_that() -> No
     loop.run(story(), seed=1)
 
 
+def test_a_slow_first_host_holds_nobody_up_and_runs_what_the_others_do() -> None:
+    async def story() -> None:
+        late = DIGEST.replace("0123", "ffff")
+
+        class Uneven(Hosts):
+            async def run(self, name: str, ssh: Ssh, stdin: bytes, **bounds: Any) -> Output:
+                nonce, request = decode(stdin)
+                assert isinstance(request, Pull)
+                (wanted,) = request.images
+                self.asked.append((name, wanted.image))
+                slow = name == "h01" and wanted.image == IMAGE
+                await asyncio.sleep(300 if slow else 1)
+                digest = late if slow else DIGEST
+                pulled = Pulled(wanted.image, "present", "id", digest)
+                return Output(0, render_reply(nonce, Ok(pulled=(pulled,))))
+
+        hosts = Uneven(present)
+        made, revision = images(hosts)
+        first = asyncio.create_task(made.ensure(AGENT, revision, NODE, PODMAN))
+        await asyncio.sleep(1)
+        other = Node("h02", Ssh("h02.fake"))
+        assert await made.ensure(AGENT, revision, other, PODMAN) is None
+        assert not first.done()
+        assert await first is None
+        assert pins(made) == {IMAGE: DIGEST}
+        assert hosts.asked == [("h01", IMAGE), ("h02", IMAGE), ("h01", DIGEST)]
+
+    loop.run(story(), seed=1)
+
+
 def test_each_architecture_has_its_own_pin() -> None:
     async def story() -> None:
         hosts = Hosts(lambda request: present(request, ""))
