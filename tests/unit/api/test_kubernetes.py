@@ -97,6 +97,16 @@ def test_numbers(desk: Desk, tags: tuple[int, ...], numbers: list[int]) -> None:
     assert desk.numbers() == numbers
 
 
+@pytest.mark.parametrize("to", [pytest.param(1, id="K 176 it comes back with a new number")])
+def test_undo(desk: Desk, to: int) -> None:
+    releases(desk, 1, 2)
+    first = min(desk.store.read(RevisionRecord), key=lambda row: row.number)
+    desk.undo(to=to)
+    assert desk.numbers() == [2, 3]
+    assert desk.current().revision == first.revision
+    assert images(desk) == ["web:2", "web:1"]
+
+
 @pytest.mark.parametrize(
     ("limit", "used", "left"),
     [
