@@ -36,13 +36,19 @@ class Yard:
         for image in self.images.values():
             if not image.digested:
                 image.publish(self._directory)
+            if image.loaded:
+                image.archive(self._archive(image))
         words = [sys.executable, _SCRIPT, self._directory, COORDINATOR_IP, PORT]
         self._server = self.fleet.start_coordinator([str(word) for word in words])
-        check = ["ip", "netns", "exec", self.fleet.netns, "bash", "-c"]
-        probe = [*check, f": </dev/tcp/{COORDINATOR_IP}/{PORT}"]
-        wait_until(lambda: run(probe, check=False).returncode == 0, 20, "the registry")
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(self._set_up, self.fleet.hosts.values()))
+        try:
+            check = ["ip", "netns", "exec", self.fleet.netns, "bash", "-c"]
+            probe = [*check, f": </dev/tcp/{COORDINATOR_IP}/{PORT}"]
+            wait_until(lambda: run(probe, check=False).returncode == 0, 20, "the registry")
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(self._set_up, self.fleet.hosts.values()))
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,9 +84,12 @@ class Yard:
             self._name_by_digest(host)
 
     def _load(self, host: Host, image: Image) -> None:
-        archive = self.fleet.directory / "share" / "images" / _file_name(image)
-        image.archive(archive)
-        host.sh(f"{host.spec.runtime} load --input /opt/lab/images/{archive.name}")
+        name = self._archive(image).name
+        host.sh(f"{host.spec.runtime} load --input /opt/lab/images/{name}")
+
+    def _archive(self, image: Image) -> Path:
+        name = hashlib.sha256(image.name.encode()).hexdigest()[:16]
+        return self.fleet.directory / "share" / "images" / f"standin-{name}.tar"
 
     def _name_by_digest(self, host: Host) -> None:
         digested = [image for image in self.images.values() if image.digested]
@@ -107,10 +116,6 @@ class Yard:
 def _by_digest(image: Image) -> str:
     registry, path, _ = image.repository
     return f"{registry}/{path}@{image.name.partition('@')[2]}"
-
-
-def _file_name(image: Image) -> str:
-    return f"standin-{hashlib.sha256(image.name.encode()).hexdigest()[:16]}.tar"
 
 
 def _write(host: Host, path: str, text: str) -> None:
