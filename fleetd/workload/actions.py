@@ -70,6 +70,11 @@ def subject_of(copy: Copy, spec: PodSpec, container: Container) -> Subject:
     )
 
 
+def probe_script(copy: Copy, name: str) -> str:
+    """The path of the script that probes this container."""
+    return f"{copy.dir}/{name}.probe.sh"
+
+
 def script(name: str) -> str:
     """The text of one of the scripts beside this module."""
     return (files("fleetd.workload") / name).read_text(encoding="utf-8")

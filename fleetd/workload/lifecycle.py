@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 from fleetd.core.bundle import BundleFile
 from fleetd.core.pod import Container, Lifecycle, PodSpec
-from fleetd.workload.actions import Subject, call, function, script, subject_of
+from fleetd.workload.actions import (
+    Subject,
+    call,
+    function,
+    probe_script,
+    script,
+    subject_of,
+)
 from fleetd.workload.parts import Copy, text_file
 from fleetd.workload.quoting import exec_word, sh_word
 
@@ -31,8 +38,8 @@ class Hooks:
 def hooks(copy: Copy, spec: PodSpec, container: Container, unit: str) -> Hooks:
     """The hooks of a container.
 
-    A hook at the start may take as long as it likes, as in Kubernetes, so that the unit's start has
-    no time limit then.
+    A hook at the start may take as long as it likes, as in Kubernetes, and so may the startup probe
+    of a sidecar, so that the unit's start has no time limit then.
 
     Raises:
         RenderError: a port that has no number.
@@ -43,14 +50,20 @@ def hooks(copy: Copy, spec: PodSpec, container: Container, unit: str) -> Hooks:
     subject = subject_of(copy, spec, container)
     grace = spec.termination_grace_period_seconds
     files = [text_file(stopper(copy, container), _stop(subject, lifecycle, grace, unit), 0o600)]
-    start_post: tuple[str, ...] = ()
+    commands: list[str] = []
     if lifecycle.post_start is not None:
         path = f"{copy.dir}/{container.name}.post-start.sh"
         text = _post_start(copy, container, subject, grace, unit)
         files.append(text_file(path, text, 0o600))
-        start_post = ("TimeoutStartSec=infinity", f"ExecStartPost=/bin/sh {exec_word(path)}")
+        commands.append(exec_word(path))
+    if container.restart_policy == "Always" and container.startup_probe is not None:
+        # A sidecar: what comes after it waits until it has started.
+        commands.append(f"{exec_word(probe_script(copy, container.name))} gate")
+    start_post = [f"ExecStartPost=/bin/sh {command}" for command in commands]
+    if start_post:
+        start_post.insert(0, "TimeoutStartSec=infinity")
     stop = f"/bin/sh {exec_word(stopper(copy, container))}" if lifecycle.pre_stop else None
-    return Hooks(tuple(files), start_post, stop)
+    return Hooks(tuple(files), tuple(start_post), stop)
 
 
 def needs_stopper(container: Container) -> bool:

@@ -114,6 +114,7 @@ fall() {
   fi
   tell fail "$1 probe failed: $message"
   printf '%s probe failed: %s\n' "$1" "$message" >&2
+  [ "$role" != gate ] || stop_and_fail
   while same_start; do
     stop_workload "$grace"
     sleep "$period"
@@ -144,14 +145,36 @@ follow() {
   done
 }
 
-while :; do
+# stop_and_fail: the unit is not up yet, so that nobody but us stops its container gracefully.
+stop_and_fail() {
+  trap '' TERM
+  stop_workload "$grace"
+  exit 1
+}
+
+# begin_to_ask: waits for a start, and for the container. Where that never comes up its unit says so.
+begin_to_ask() {
   begin
   if [ "$last" != "$invocation" ]; then
     tell fail "probes have no result yet${cause:+; restarted: $cause}"
   fi
-  # Where the container never comes up its unit will say so.
-  await_container || continue
+  await_container || return 1
   clock
   began=$now
+}
+
+# As a gate this runs in the start of a sidecar, which is up for those that follow it only once its
+# startup probe has passed. Else it runs beside the workload, for good.
+role=${1:-beside} reader=''
+if [ "$role" = gate ]; then
+  startup
+  trap stop_and_fail TERM
+  begin_to_ask || stop_and_fail
+  [ -n "$started" ] || watch startup
+  [ -n "$started" ] || exit 1
+  exit 0
+fi
+while :; do
+  begin_to_ask || continue
   follow
 done

@@ -13,7 +13,15 @@ from collections.abc import Mapping
 from fleetd.core.bundle import BundleUnit
 from fleetd.core.facts import Role, Runtime
 from fleetd.core.pod import Container, PodSpec, Probe
-from fleetd.workload.actions import Subject, asks_pod, call, function, script, subject_of
+from fleetd.workload.actions import (
+    Subject,
+    asks_pod,
+    call,
+    function,
+    probe_script,
+    script,
+    subject_of,
+)
 from fleetd.workload.lifecycle import stopper
 from fleetd.workload.names import probe_name, stamp_path
 from fleetd.workload.parts import Copy, Parts, text_file, unit_file
@@ -64,7 +72,7 @@ def _parts(
     """The script and the unit that runs it."""
     if not probes:
         return Parts()
-    path = f"{copy.dir}/{subject.name}.probe.sh"
+    path = probe_script(copy, subject.name)
     probing = probe_name(copy.ds, subject.name, copy.slot)
     lines = [
         *subject.head(unit),

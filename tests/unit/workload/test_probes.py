@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +19,10 @@ from fleetd.core.key import Key
 from fleetd.workload.errors import RenderError
 from fleetd.workload.holder import holder_name
 from tests.unit.workload.hosting import UNIT, Host, until
-from tests.unit.workload.rendering import DOCKER, Rendered, container, systemd
+from tests.unit.workload.rendering import DOCKER, Rendered, container, rendered, systemd
 
 NAME = UNIT.removesuffix(".service")
+PROBE = "main.probe.sh"
 
 
 def probe(**fields: Any) -> Rendered:
@@ -229,6 +231,51 @@ def test_a_liveness_probe_does_not_wait_for_a_readiness_probe_that_hangs(any_hos
     )
     with host.probing(bundle):
         host.until("i1 fail liveness probe failed")
+
+
+def sidecar(**fields: Any) -> Rendered:
+    first = {"name": "main", "image": "x", "restartPolicy": "Always", **fields}
+    return rendered({"initContainers": [first], "containers": [{"name": "other", "image": "x"}]})
+
+
+SLOW = {"exec": {"command": ["x"]}, "periodSeconds": 1, "failureThreshold": 3}
+
+
+def test_what_follows_a_sidecar_waits_for_its_startup_probe(any_host: Host) -> None:
+    started = any_host.root / "started"
+    any_host.engine(f"[ -e {started} ]")
+    any_host.start("i1")
+    gate = any_host.popen(sidecar(startupProbe={**SLOW, "failureThreshold": 999}), PROBE, "gate")
+    any_host.until("i1 fail startup probe has not passed yet")
+    assert gate.poll() is None
+    started.touch()
+    assert gate.wait() == 0
+    assert any_host.lines == []
+
+
+def test_a_sidecar_that_does_not_start_is_stopped_before_anything_follows(any_host: Host) -> None:
+    any_host.engine("exit 1")
+    any_host.start("i1")
+    assert any_host.popen(sidecar(startupProbe=SLOW), PROBE, "gate").wait() == 1
+    assert any_host.lines == [f"stop -t 30 {NAME}"]
+    assert any_host.result() == "i1 fail startup probe failed: exit status 1\n"
+
+
+def test_a_stop_while_a_sidecar_starts_is_a_graceful_one(any_host: Host) -> None:
+    any_host.engine("exit 1")
+    any_host.start("i1")
+    gate = any_host.popen(sidecar(startupProbe={**SLOW, "failureThreshold": 999}), PROBE, "gate")
+    any_host.until("i1 fail startup probe has not passed yet")
+    gate.send_signal(signal.SIGTERM)
+    assert gate.wait() == 1
+    assert any_host.lines == [f"stop -t 30 {NAME}"]
+
+
+def test_only_the_start_of_a_sidecar_has_a_gate() -> None:
+    gated = [line for line in sidecar(startupProbe=SLOW).lines(UNIT) if line.endswith(" gate")]
+    assert gated[0].startswith("ExecStartPost=/bin/sh /")
+    assert " gate" not in container(startupProbe=SLOW).text(UNIT)
+    assert " gate" not in sidecar(livenessProbe=SLOW).text(UNIT)
 
 
 # ---------------------------------------------------------------------------------------- exec
