@@ -35,7 +35,7 @@ HOST_ADDRESS = (
     "case $FLEETD_HOST_IP in",
     "  *:*) ;;",
     "  *[!0-9.]*)",
-    "    for found in $(getent ahostsv4 $FLEETD_HOST_IP 2>/dev/null | cut -d ' ' -f 1) \\",
+    "    for found in $(getent ahostsv4 \"$FLEETD_HOST_IP\" 2>/dev/null | cut -d ' ' -f 1) \\",
     "      $(hostname -I 2>/dev/null); do",
     "      case $found in 127.*) ;; *) FLEETD_HOST_IP=$found && break ;; esac",
     "    done ;;",
