@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import difflib
+import json
 import re
 from collections.abc import Mapping
 
@@ -22,6 +24,7 @@ from fleetd.core.daemonset import (
     SystemdSpec,
 )
 from fleetd.core.findings import Finding, Findings
+from fleetd.core.logins import KEYS as LOGIN_KEYS
 from fleetd.core.meta import LabelSelector, ObjectMeta
 from fleetd.core.paths import child
 from fleetd.core.pod import PodSpec
@@ -238,6 +241,22 @@ def _secret(found: Findings, secret: Secret) -> None:
         found.check(path, names.config_key, key)
         size += _base64(found, path, text, "write plain text under stringData")
     _content_size(found, "data", size)
+    if secret.type in LOGIN_KEYS:
+        _logins(found, secret, LOGIN_KEYS[secret.type])
+
+
+def _logins(found: Findings, secret: Secret, key: str) -> None:
+    """A Secret of logins holds a JSON document; nothing of it is ever told."""
+    path = child("data", key)
+    if key not in secret.data:
+        found.error(path, f"a Secret of type {secret.type} must have this key")
+        return
+    with contextlib.suppress(binascii.Error):
+        data = base64.b64decode("".join(secret.data[key].split()), validate=True)
+        try:
+            json.loads(data)
+        except ValueError:
+            found.error(path, "is no JSON document", "`podman login --authfile FILE` writes one")
 
 
 def _base64(found: Findings, path: str, text: str, hint: str = "") -> int:

@@ -134,6 +134,9 @@ class Images:
                 name = wanted.source or wanted.image
                 why = f"image {name} is for {platform}, and this host is linux/{profile.arch}"
                 return Failed("pull", why, None)
+            if said := told[wanted.image].message:
+                message = f"image {wanted.source or wanted.image}: {said}"
+                self.sink.emit("image_not_asked", node=node.name, message=message)
         self.sink.emit("image_ready", node=node.name, images=_names(images))
         return told
 

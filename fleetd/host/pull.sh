@@ -146,7 +146,9 @@ pull_poll() {
     if ! settle "$OP"; then
       pull_failed "$1" "${WHY:-$RUNTIME does not tell its images}"
     elif [ "$status" != 0 ]; then
-      pull_failed "$1" "$(tail -c 600 "$RUN/op/$OP.said")"
+      if [ "$2" != Always ] || ! unreachable "$(cat "$RUN/op/$OP.said")" || ! pull_present "$1" - "$UNASKED"; then
+        pull_failed "$1" "$(tail -c 600 "$RUN/op/$OP.said")"
+      fi
     elif ! pull_present "$1" pulled; then
       if [ "$3" = - ]; then
         pull_failed "$1" "it was pulled and is not there"
@@ -162,8 +164,16 @@ pull_poll() {
   fi
 }
 
-# pull_present IMAGE [pulled]: adds its result when the image is here. A digest is told only where a registry is
-# known to be behind it: podman makes one up for imported images too.
+UNASKED='its registry cannot be reached; what is on this host is used'
+
+# unreachable TEXT: whether an engine says that nobody answered, in the words of Go's network library.
+unreachable() {
+  case $1 in *'dial tcp'* | *'dial udp'* | *'i/o timeout'* | *'Client.Timeout'*) return 0 ;; esac
+  return 1
+}
+
+# pull_present IMAGE [pulled|- MESSAGE]: adds its result when the image is here. A digest is told only where a
+# registry is known to be behind it: podman makes one up for imported images too.
 pull_present() {
   shown=$(timeout -k 5 60 "$RUNTIME" image inspect \
     --format '{{.Id}} {{.Os}}/{{.Architecture}}{{range .RepoDigests}} {{.}}{{end}}' -- "$1" 2>/dev/null) || return 1
@@ -182,7 +192,7 @@ pull_present() {
       case $word in "$repository"@* | */"$repository"@*) digest=$word ;; esac
     done
   fi
-  RESULTS="$RESULTS$1${TAB}present$TAB$id$TAB$digest$TAB-$TAB$platform$NL"
+  RESULTS="$RESULTS$1${TAB}present$TAB$id$TAB$digest$TAB${3:--}$TAB$platform$NL"
 }
 
 pull_failed() {

@@ -24,6 +24,7 @@ class Registry:
 
     missing: set[str] = field(default_factory=set)
     pull_s: float = 2.0
+    down: bool = False
     private: set[str] = field(default_factory=set)
     platforms: dict[str, str] = field(default_factory=dict)
 
@@ -38,6 +39,8 @@ class Registry:
     def refusal(self, wanted: Wanted) -> str:
         """Why a pull of it fails; "" when it does not."""
         name = wanted.source or wanted.image
+        if self.down:
+            return f"{name}: dial tcp: no route to host"
         if name in self.missing:
             return f"{name}: manifest unknown"
         if repository(name) in map(repository, self.private) and not wanted.logins:
@@ -82,7 +85,10 @@ class SimImages:
             return Pulled(image, "failed", message="it is not on this host: imagePullPolicy Never")
         if started is not None:
             del self.pulls[image]
-            if why := self.registry.refusal(wanted):
+            why = self.registry.refusal(wanted)
+            if self.registry.down and image in self.present:
+                return Pulled(image, "present", "id", message=f"used as it is: {why}")
+            if why:
                 return Pulled(image, "failed", message=why)
             if is_id(image):
                 return Pulled(image, "failed", message=f"{wanted.source} is another image there")

@@ -194,6 +194,21 @@ def test_pull_secrets_open_a_registry_and_stay_secret(
     assert pids(boss) == before
 
 
+# --------------------------------------------------------------------- a registry that is away
+
+
+def test_always_takes_what_is_there_when_no_registry_answers(boss: Admin) -> None:
+    name = "nowhere.invalid/agent:latest"
+    for host in hosts(boss):
+        host.import_image(name)
+    result = boss.apply(agent(name))
+    assert "its registry cannot be reached; what is on this host is used" in result.stderr
+    assert {running(host) for host in hosts(boss)} == ids(boss.fleet["pod"])
+    boss.fleetd("delete", "ds", "agent")
+    for host in hosts(boss):
+        assert len(ids(host)) == 1, "what fleetd did not bring stays"
+
+
 # -------------------------------------------------------------------------------------- pushed
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from fleetd.core.daemonset import Secret
 from fleetd.core.logins import Login, logins_of, opening
+from fleetd.core.validation import validate
 
 CONFIG = "kubernetes.io/dockerconfigjson"
 OLD = "kubernetes.io/dockercfg"
@@ -106,3 +108,28 @@ def test_a_document_holds_one_registry(image: str, keys: list[str]) -> None:
 
 def test_a_login_does_not_show_its_password() -> None:
     assert "swordfish" not in repr(Login("reg.example", "me", "swordfish"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "said"),
+    [
+        pytest.param(CONFIG, {".dockerconfigjson": b"{}"}, [], id="json"),
+        pytest.param(OLD, {".dockercfg": b"{}"}, [], id="old"),
+        pytest.param("Opaque", {"a": b"{"}, [], id="opaque"),
+        pytest.param(CONFIG, {"a": b"{}"}, ["data[.dockerconfigjson]: a Secret of"], id="no-key"),
+        pytest.param(
+            OLD, {".dockercfg": b"swordfish"}, ["data[.dockercfg]: is no JSON"], id="no-json"
+        ),
+        pytest.param(
+            CONFIG, {".dockerconfigjson": b"\xff"}, ["data[.dockerconfigjson]: is no"], id="bytes"
+        ),
+    ],
+)
+def test_a_secret_of_logins_is_a_json_document(kind: str, data: Any, said: list[str]) -> None:
+    encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    secret = Secret.model_validate({"metadata": {"name": "s"}, "type": kind, "data": encoded})
+    found = [f"{finding.path}: {finding.message}" for finding in validate(secret)]
+    assert len(found) == len(said)
+    for text, begins in zip(found, said, strict=True):
+        assert text.startswith(begins)
+        assert "swordfish" not in text

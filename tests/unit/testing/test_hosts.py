@@ -26,6 +26,7 @@ from fleetd.core.facts import (
     Slot,
     UnitState,
 )
+from fleetd.core.image import PullPolicy
 from fleetd.core.meta import Key
 from fleetd.host import replies, wire
 from fleetd.host.replies import Failed, Ok, Refused
@@ -341,6 +342,29 @@ def test_an_image_that_the_registry_lacks_fails_its_pull() -> None:
     reply = world.ask(Pull("fleet", 1, Runtime.PODMAN, (Wanted("agent:1"),), wait_s=30))
     assert isinstance(reply, Ok)
     assert [pulled.state for pulled in reply.pulled] == ["failed"]
+
+
+def test_a_registry_that_nobody_reaches_leaves_what_is_there() -> None:
+    world = World()
+    world.host.registry.down = True
+    world.host.images.add("agent:1")
+    for image, state in (("agent:1", "present"), ("agent:2", "failed")):
+        wanted = Wanted(image, PullPolicy.ALWAYS)
+        reply = world.ask(Pull("fleet", 1, Runtime.PODMAN, (wanted,), wait_s=30))
+        assert isinstance(reply, Ok)
+        ((told, message),) = [(pulled.state, pulled.message) for pulled in reply.pulled]
+        assert told == state
+        assert "no route to host" in message
+
+
+def test_a_private_image_needs_a_login() -> None:
+    world = World()
+    world.host.registry.private.add("reg.example/agent:1")
+    for logins, state in (((), "failed"), (("{}",), "present")):
+        wanted = Wanted("reg.example/agent:1", logins=logins)
+        reply = world.ask(Pull("fleet", 1, Runtime.PODMAN, (wanted,), wait_s=30))
+        assert isinstance(reply, Ok)
+        assert [pulled.state for pulled in reply.pulled] == [state]
 
 
 def test_containers_are_seen_while_their_unit_runs() -> None:
