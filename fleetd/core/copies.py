@@ -26,6 +26,7 @@ from fleetd.core.facts import (
     UnitState,
     Unknown,
 )
+from fleetd.core.members import Member, member
 from fleetd.core.meta import Key
 from fleetd.core.records import Phase
 
@@ -98,6 +99,7 @@ class Copy:
     message: str = ""
     ledgered: bool = True
     replaced: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +279,7 @@ def _judge_copy(
         foreign=tuple(_foreign(view, entry)),
         message=_message(units, probes, damage, ready=ready, rest=rest),
         replaced=tuple(f"{name} (was {was})" for name, was in entry.replaced.items()),
+        members=tuple(_members(view, units)),
     )
 
 
@@ -307,6 +310,20 @@ def _units(view: HostView, entry: LedgerCopy, roles: Collection[Role]) -> list[U
         for name, role in entry.units.items()
         if role in roles
     ]
+
+
+def _members(view: HostView, units: _Units) -> Iterator[Member]:
+    """The containers one by one; a name with an underscore is fleetd's own, such as a holder's."""
+    over = bool(units.living) and all(_is_up(unit) for unit in units.living)
+    for initial, found in ((True, units.inits), (False, units.living)):
+        for unit in found:
+            name = _container_of(unit.id)
+            if name.startswith("_") or parse_unit_name(unit.id) is None:
+                continue
+            prober = f"{unit.id.removesuffix('.service')}.probe.service"
+            probed = prober in view.units
+            probe = _probe(view, prober, several=False)[0] if probed else True
+            yield member(name, unit, probe=probe, initial=initial, over=over)
 
 
 def _is_up(unit: UnitState) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from fleetd.core.copies import Copy
+from fleetd.core.members import to_plain
 from fleetd.core.placement import Place
 from fleetd.core.records import InstanceRecord
 from fleetd.core.world import SetState
@@ -73,6 +75,7 @@ def _record(node: str, copy: Copy, before: InstanceRecord | None, now: float) ->
         started=started,
         seen=now if before is None else before.seen,
         created=created or (min(started, now) if started else now),
+        members_json=json.dumps(to_plain(copy.members)),
     )
     if before is None or record == before:
         return before or record

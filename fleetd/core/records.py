@@ -132,7 +132,7 @@ class InstanceRecord:
     """A copy as last seen on a node, by slot. `bundle` is the digest of what we put there.
 
     `created` is when a copy of this revision was met there first: of two copies, it tells the
-    older.
+    older. `members_json`: its containers one by one (see `members`), for people.
     """
 
     namespace: str
@@ -149,6 +149,7 @@ class InstanceRecord:
     started: float
     seen: float
     created: float = 0.0
+    members_json: str = "[]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fleetd.core.facts import HostFacts
+from fleetd.core.members import Member, MemberState, from_plain
 from fleetd.core.node import UNSCHEDULABLE, Node
 from fleetd.core.records import (
     EventRecord,
@@ -157,47 +158,57 @@ def _addresses(node: NodeRecord | None, spec: View) -> View:
 
 
 def _containers(instance: InstanceRecord, spec: View, silent: str) -> View:
-    """The states of containers, as far as they were observed: a copy is observed as one.
-
-    Its restarts are counted together, and stand at the first container.
-    """
-    ready = instance.ready and not silent
+    """The states of containers as last seen; none is ready on a host that does not answer."""
+    members = from_plain(json.loads(instance.members_json))
     regular = spec.get("containers", [{"name": "main"}])
     initial = spec.get("initContainers", [])
-    began = Phase(instance.phase) is Phase.RUNNING
-    states: View = {
+    states = {
         "containerStatuses": [
-            {
-                "name": container.get("name", "main"),
-                "image": container.get("image", ""),
-                "ready": ready,
-                "started": began,
-                "restartCount": 0 if index else instance.restarts,
-                "state": _container_state(instance),
-            }
-            for index, container in enumerate(regular)
+            _container(each, members.get(each.get("name", "")), instance, silent)
+            for each in regular
         ]
     }
     if initial:
         states["initContainerStatuses"] = [
-            {
-                "name": container.get("name", ""),
-                "image": container.get("image", ""),
-                "ready": began,
-                "restartCount": 0,
-                "state": _init_state(instance, sidecar=container.get("restartPolicy") == "Always"),
-            }
-            for container in initial
+            _container(each, members.get(each.get("name", "")), instance, silent)
+            for each in initial
         ]
     return states
 
 
-def _init_state(instance: InstanceRecord, *, sidecar: bool) -> View:
-    if Phase(instance.phase) is not Phase.RUNNING:
-        return {"waiting": {"reason": "PodInitializing", "message": instance.message}}
-    if sidecar:
-        return _container_state(instance)
-    return {"terminated": {"reason": "Completed", "exitCode": 0}}
+def _container(spec: View, member: Member | None, instance: InstanceRecord, silent: str) -> View:
+    """One container; where it was not seen by itself, the copy stands for it."""
+    if member is None:
+        up = Phase(instance.phase) is Phase.RUNNING
+        ready, restarts, state = instance.ready, instance.restarts, _container_state(instance)
+    else:
+        up = member.state is MemberState.RUNNING
+        ready, restarts, state = member.ready, member.restarts, _member_state(member, instance)
+    return {
+        "name": spec.get("name", "main"),
+        "image": spec.get("image", ""),
+        "ready": ready and not silent,
+        "started": up,
+        "restartCount": restarts,
+        "state": state,
+    }
+
+
+def _member_state(member: Member, instance: InstanceRecord) -> View:
+    match member.state:
+        case MemberState.RUNNING:
+            began = {"startedAt": timestamp(instance.started)} if instance.started else {}
+            return {"running": began}
+        case MemberState.DONE:
+            return {"terminated": {"reason": "Completed", "exitCode": 0}}
+        case MemberState.FAILED:
+            said = {"message": instance.message, "exitCode": member.status}
+            return {"terminated": {"reason": "Error", **said}}
+        case MemberState.WAITING:
+            if Phase(instance.phase) is not Phase.STARTING:
+                return {"terminated": {"reason": "Stopped", "message": instance.message}}
+            begun = "CrashLoopBackOff" if member.restarts else "ContainerCreating"
+            return {"waiting": {"reason": begun, "message": instance.message}}
 
 
 def node_view(node: Node, record: NodeRecord | None) -> View:

@@ -427,6 +427,33 @@ def test_init_containers(
     assert (copy.phase, copy.ready, copy.message) == (phase, ready, message)
 
 
+@pytest.mark.parametrize(
+    ("first", "main", "expected"),
+    [
+        pytest.param(FIRST, WORKS, ("done", True, "running", True), id="works"),
+        pytest.param(RUNS, WAITS, ("running", False, "waiting", False), id="begins"),
+        pytest.param(
+            replace(FIRST, active="inactive", sub="dead"),
+            WORKS,
+            ("done", True, "running", True),
+            id="init-is-over",
+        ),
+        pytest.param(
+            FIRST,
+            replace(WORKS, active="failed", sub="failed"),
+            ("done", True, "failed", False),
+            id="failed",
+        ),
+    ],
+)
+def test_containers_are_seen_one_by_one_without_the_holder(
+    first: UnitState, main: UnitState, expected: tuple[object, ...]
+) -> None:
+    one, other = pod(first, main).members
+    assert (one.container, other.container) == ("first", "main")
+    assert (one.state, one.ready, other.state, other.ready) == expected
+
+
 def test_a_pod_that_waits_for_its_init_container_is_not_damaged() -> None:
     assert pod(RUNS, WAITS).damage == ()
     assert pod(FIRST, WORKS).damage == ()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fleetd.core.facts import HostFacts
+from fleetd.core.members import Member, MemberState, to_plain
 from fleetd.core.records import (
     EventRecord,
     InstanceRecord,
@@ -131,6 +132,50 @@ def test_pod_states(more: dict[str, Any], phase: str, ready: str, reason: str | 
     assert found == ready
     assert container["ready"] is (ready == "True")
     assert state.get("reason") == reason
+
+
+def test_containers_are_told_one_by_one() -> None:
+    members = (
+        Member("first", MemberState.DONE, ready=True),
+        Member("helper", MemberState.RUNNING, ready=True),
+        Member("main", MemberState.RUNNING, ready=True),
+        Member("side", MemberState.WAITING, restarts=4, status=7),
+        Member("old", MemberState.FAILED, status=9),
+    )
+    template = json.dumps(
+        {
+            "spec": {
+                "initContainers": [{"name": "first"}, {"name": "helper"}],
+                "containers": [{"name": name} for name in ("main", "side", "old", "new")],
+            }
+        }
+    )
+    copy = replace(COPY, phase="Starting", ready=False, members_json=json.dumps(to_plain(members)))
+    status = pod_view(Pod(copy, OWNER, replace(REVISION, template_json=template), None))["status"]
+    told = {
+        each["name"]: (each["ready"], each["restartCount"], *_reason(each["state"]))
+        for each in (*status["initContainerStatuses"], *status["containerStatuses"])
+    }
+    assert told == {
+        "first": (True, 0, "terminated", "Completed"),
+        "helper": (True, 0, "running", ""),
+        "main": (True, 0, "running", ""),
+        "side": (False, 4, "waiting", "CrashLoopBackOff"),
+        "old": (False, 0, "terminated", "Error"),
+        "new": (False, COPY.restarts, "waiting", "CrashLoopBackOff"),
+    }
+
+
+def _reason(state: dict[str, Any]) -> tuple[str, str]:
+    ((kind, about),) = state.items()
+    return kind, about.get("reason", "")
+
+
+def test_no_container_is_ready_on_a_silent_host_k138() -> None:
+    members = json.dumps(to_plain((Member("main", MemberState.RUNNING, ready=True),)))
+    view = pod(unreachable="timed out", members_json=members)
+    (container,) = view["status"]["containerStatuses"]
+    assert container["ready"] is False
 
 
 def test_pod_of_a_forgotten_revision() -> None:
