@@ -137,19 +137,26 @@ class _Made:
     def all_of(self, source: EnvFromSource, place: str, path: str) -> None:
         """Every key of an object as a variable; binary data of a ConfigMap is left out."""
         skipped: list[str] = []
+        unseen: list[str] = []
         for key, found in self.content.whole(self.namespace, source, path).items():
             name = f"{source.prefix}{key}"
             if names.env_name(name):
                 skipped.append(key)
             elif isinstance(found, SecretBytes):
-                self.set(name, self._secret(found, f"from_{place}_{len(self.secrets)}"))
+                if names.unit_env_name(name):  # no shell has such a variable
+                    unseen.append(key)
+                else:
+                    self.set(name, self._secret(found, f"from_{place}_{len(self.secrets)}"))
             elif (text := _text(found.data())) is not None:
                 self.set(name, _checked(Text(text), text, f"{path}: {key}"))
-        if skipped:
-            ref = source.config_map_ref or source.secret_ref
-            told = f"envFrom: skipped, being no names of variables: {', '.join(skipped)}"
-            of = f" (of {ref.name})" if ref else ""
-            self.lines.append(f"printf '%s\\n' {sh_word(told + of)} >&2")
+        self._left_out(source, "being no names of variables", skipped)
+        self._left_out(source, "being secrets that only a file can bring (mount them)", unseen)
+
+    def _left_out(self, source: EnvFromSource, why: str, keys: Sequence[str]) -> None:
+        ref = source.config_map_ref or source.secret_ref
+        if keys and ref:
+            message = f"envFrom: skipped, {why}: {', '.join(keys)} (of {ref.name})"
+            self.lines.append(f"printf '%s\\n' {sh_word(message)} >&2")
 
     def _secret(self, found: SecretBytes, place: str) -> Text:
         holder = f"fleetd_secret_{place}"

@@ -247,6 +247,14 @@ def test_keys_that_are_no_names_of_variables_are_skipped_and_told() -> None:
     assert seen(prefixed, content=content) == {"N_1st": "x", "N_2nd": "y", "N_ok.k": "z"}
 
 
+def test_a_secret_that_no_shell_can_hold_is_left_out_and_told() -> None:
+    content = Content(secrets={"tls": {"tls.crt": "d1", "word": "d2"}})
+    _, found = made({"envFrom": [{"secretRef": {"name": "tls"}}]}, content=content)
+    assert list(found.variables) == ["word"]
+    (line,) = found.lines
+    assert "being secrets that only a file can bring (mount them): tls.crt (of tls)" in line
+
+
 @pytest.mark.parametrize(
     ("container", "message"),
     [
