@@ -307,6 +307,8 @@ run() {
       ;;
   esac
   on_units 60 "$STARTED" start --no-block || fail start "systemctl start: $SAID" || return 1
+  # A unit without ExecReload= was restarted after all, and bears another invocation now.
+  [ -z "$RESTAMP" ] || unit_states "$RESTAMP" || return 1
   each stamp_again "$RESTAMP"
   wait_for_jobs
   [ -z "$LEDGER_WHY" ] || fail ledger "$LEDGER_WHY" || return 1

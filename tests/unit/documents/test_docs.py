@@ -19,10 +19,10 @@ def examples_of(page: str) -> list[str]:
     return re.findall(r"^```yaml\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("number", range(4))
 def test_documents(number: int) -> None:
     examples = examples_of("documents.md")
-    assert len(examples) == 2
+    assert len(examples) == 4
     documents = load(["-"], io.BytesIO(examples[number].encode()))
     assert documents.objects
     assert documents.notes == ()

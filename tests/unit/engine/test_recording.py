@@ -60,6 +60,21 @@ def test_what_a_host_said_no_to_is_told(outcome: Outcome, told: bool) -> None:
     assert [name for name, *_ in events(store)] == (["FailedRemove"] if told else [])
 
 
+def test_what_was_done_to_units_of_the_host_is_told() -> None:
+    store = FakeStore()
+    away = Remove("n1", AGENT, None, Reason.DELETED)
+    steps = [
+        Step(START, Outcome.DONE, notes=("old.service was stopped",)),
+        Step(away, Outcome.DONE, notes=("old.service is as it was",)),
+    ]
+    record_steps(store, steps, 1.0)
+    told = {(row.reason, row.message, row.warning) for row in store.read(EventRecord)}
+    assert told == {
+        ("TookOver", "old.service was stopped", False),
+        ("GaveBack", "old.service is as it was", False),
+    }
+
+
 def world_of(store: FakeStore, *sets: SetState) -> World:
     box = Box(revision=sets[0].revision)
     return World((node("n1"), node("n2")), sets, {"n1": Known(observation(box))}, FLEET)
