@@ -18,6 +18,7 @@ from fleetd.workload.sandbox import holder_parts
 from fleetd.workload.volumes import volume_parts
 
 _PATH = "spec.template.spec"
+_SLACK_S = 30
 
 
 def pod_parts(copy: Copy, spec: PodSpec) -> Parts:
@@ -36,6 +37,12 @@ def pod_parts(copy: Copy, spec: PodSpec) -> Parts:
         if this.kind is not Kind.INIT:
             parts += container_probe(copy, spec, this.container, this.unit)
     return parts
+
+
+def pod_stop_seconds(spec: PodSpec) -> int:
+    """How long a graceful stop of all of it may take: sidecars stop last, one after the other."""
+    sidecars = sum(each.restart_policy == "Always" for each in spec.init_containers)
+    return spec.termination_grace_period_seconds * (1 + sidecars) + _SLACK_S
 
 
 def _containers(spec: PodSpec) -> Iterator[tuple[Container, Kind, str]]:

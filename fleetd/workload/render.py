@@ -16,7 +16,7 @@ from fleetd.workload.content import Content
 from fleetd.workload.errors import RenderError
 from fleetd.workload.names import MAIN, target_name
 from fleetd.workload.parts import Copy, Parts, unit_file
-from fleetd.workload.pod import pod_parts
+from fleetd.workload.pod import pod_parts, pod_stop_seconds
 from fleetd.workload.probes import unit_probe
 from fleetd.workload.quoting import text
 from fleetd.workload.stamp import revision_file
@@ -66,7 +66,7 @@ def _workload(copy: Copy) -> tuple[Parts, int]:
         return _systemd(copy, spec.systemd), stop_seconds(spec.systemd)
     if copy.profile.runtime is Runtime.SYSTEMD:
         raise RenderError("spec.template.spec.containers", "needs a host with podman or docker")
-    return _target(copy) + pod_parts(copy, spec), spec.termination_grace_period_seconds + 30
+    return _target(copy) + pod_parts(copy, spec), pod_stop_seconds(spec)
 
 
 def _systemd(copy: Copy, systemd: Systemd) -> Parts:

@@ -507,3 +507,27 @@ def test_what_a_timer_starts_is_started_by_nobody_else() -> None:
         assert (world.unit(TIMER).active, world.unit(TIMER).file_state) == ("active", "enabled")
         assert (world.unit().active, world.unit().file_state) == ("inactive", "static")
     assert [moment.event for moment in world.host.history] == ["start", "stop", "start"]
+
+
+def test_an_init_container_has_ended_and_its_unit_stays_active() -> None:
+    world = World()
+    first = "fleetd-default.agent.first.a.service"
+    unit = BundleFile(f"/etc/systemd/system/{first}", 0o644, Inline("[Service]\n"))
+    whole = bundle_of()
+    pod = replace(
+        whole,
+        runtime=Runtime.PODMAN,
+        images=(),
+        files=(unit, *whole.files),
+        units=(BundleUnit(first, Role.INIT), *whole.units),
+        containers=tuple(name.removesuffix(".service") for name in (first, MAIN)),
+    )
+    world.apply(pod)
+    assert (world.unit(first).active, world.unit(first).sub) == ("active", "exited")
+    assert world.unit().sub == "running"
+    engine = world.see().engine
+    assert isinstance(engine, Known)
+    assert [container.name for container in engine.value] == [MAIN.removesuffix(".service")]
+    world.host.reboot()
+    world.now += 60
+    assert world.unit(first).sub == "exited"

@@ -71,6 +71,31 @@ AGENT = {
         }
     ],
 }
+POD = {
+    "terminationGracePeriodSeconds": 20,
+    "shareProcessNamespace": True,
+    "hostAliases": [{"ip": "192.0.2.1", "hostnames": ["one"]}],
+    "priorityClassName": "system-cluster-critical",
+    "dnsConfig": {"nameservers": ["192.0.2.53"]},
+    "securityContext": {"runAsNonRoot": True, "fsGroup": 7},
+    "initContainers": [
+        {
+            "name": "first",
+            "image": "first:1",
+            "resources": {"limits": {"memory": "200Mi", "cpu": "1500m"}},
+        },
+        {"name": "proxy", "image": "proxy:1", "restartPolicy": "Always"},
+    ],
+    "containers": [
+        {
+            "name": "main",
+            "image": "main:1",
+            "ports": [{"containerPort": 8080, "hostPort": 80}],
+            "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        },
+        {"name": "log", "image": "log:1", "stdin": True, "securityContext": {"runAsUser": 7}},
+    ],
+}
 UNIT = "[Unit]\nAfter=network.target\n\n[Service]\nUser=agent\nExecStart=/opt/agent --x=%H\n"
 
 
@@ -118,6 +143,12 @@ CASES: dict[str, Callable[[], Rendered]] = {
             {"name": "token", "secretKeyRef": {"name": "db", "key": "password"}},
             {"name": "conf", "configMapKeyRef": {"name": "conf", "key": "app.conf"}},
         ],
+    ),
+    "pod-podman4": lambda: rendered(POD),
+    "pod-docker": lambda: rendered(POD, DOCKER),
+    "pod-podman3-systemd239": lambda: rendered(
+        {**POD, "hostNetwork": True, "shareProcessNamespace": False},
+        HostProfile(Runtime.PODMAN, 3, systemd=239, cgroup=1),
     ),
     "timer": lambda: systemd(
         unit="[Service]\nType=oneshot\nExecStart=/opt/report\n",

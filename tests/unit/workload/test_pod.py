@@ -226,3 +226,9 @@ def test_what_comes_after_a_sidecar_waits_for_its_startup_probe(tmp_path: Path) 
         (tmp_path / "probe" / unit_of("proxy")).write_text(f"{told}\n")
         once = script.replace("sleep 1", "exit 9")
         assert subprocess.run(["/bin/sh", "-c", once], check=False, timeout=10).returncode == 9
+
+
+def test_a_stop_has_time_for_the_sidecars_after_the_others() -> None:
+    spec = {**POD, "terminationGracePeriodSeconds": 40}
+    assert rendered(spec).bundle.stop_s == 110
+    assert rendered({**spec, "initContainers": []}).bundle.stop_s == 70
