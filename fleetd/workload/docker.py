@@ -90,8 +90,10 @@ def _type(this: Launch) -> str:
 
 def group_words(copy: Copy) -> list[str]:
     """Where the container's cgroup is."""
-    # With cgroup 2 docker's driver is systemd, which takes a slice; elsewhere it may take none.
-    return ["--cgroup-parent=fleetd.slice"] if copy.profile.cgroup == 2 else []
+    # With cgroup 2 docker's driver is systemd, which takes a slice; elsewhere it may take none. At
+    # a shutdown systemd ends all that is in a slice at once, but for its own: in another one the
+    # container would die before its unit has run the preStop hook.
+    return ["--cgroup-parent=system.slice"] if copy.profile.cgroup == 2 else []
 
 
 def _limits(limits: Limits, copy: Copy) -> list[str]:

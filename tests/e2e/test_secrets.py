@@ -101,7 +101,7 @@ class Watch:
 def _is_of_the_workload(process: Path) -> bool:
     """Whether this is the container, or the engine that makes it, which must hand it over."""
     groups = (process / "cgroup").read_text()
-    return "/fleetd-default.pod.agent.a.service" in groups or "/fleetd.slice/" in groups
+    return "/fleetd-default.pod.agent.a.service" in groups or "/system.slice/docker-" in groups
 
 
 def everything(admin: Admin) -> Iterator[tuple[str, str]]:
