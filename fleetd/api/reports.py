@@ -27,6 +27,22 @@ class Query:
     refresh: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Which lines: of a pod, or of all pods of `ds/NAME`, on one node, of one container.
+
+    `since`: not older than so many seconds, 0 for all; `lines`: the last so many, -1 for all.
+    """
+
+    target: str
+    namespace: str = "default"
+    node: str = ""
+    container: str = ""
+    follow: bool = False
+    since: float = 0.0
+    lines: int = -1
+
+
 class Edited(NamedTuple):
     """A document that somebody edited: its file, and the resourceVersion that it began from."""
 

@@ -45,11 +45,15 @@ class Copy:
     runtime: Runtime
 
 
-def copies_of(session: Session, target: str, namespace: str, node: str = "") -> tuple[Copy, ...]:
+def copies_of(
+    session: Session, target: str, namespace: str, *, node: str = "", container: str = ""
+) -> tuple[Copy, ...]:
     """The copies that `ds/NAME` or the name of a pod stands for, one node's only when given.
 
+    With `container` they are of that container alone, which may be an init container.
+
     Raises:
-        NotFound: there is none.
+        NotFound: there is none, or no such container in it.
     """
     kind, slash, name = target.rpartition("/")
     nodes = {entry.name: entry for entry in all_nodes(session)}
@@ -58,7 +62,7 @@ def copies_of(session: Session, target: str, namespace: str, node: str = "") -> 
         pod = f"{row.name}-{row.node}"
         wanted = row.name == name if slash and kind.startswith(("ds", "daemonset")) else pod == name
         if wanted and row.node in nodes and (not node or row.node == node):
-            found.append(_copy(session, row, nodes[row.node]))
+            found.append(_copy(session, row, nodes[row.node], container))
     if not found:
         where = f" on node {node}" if node else ""
         raise NotFound(f"no copy of {target} in namespace {namespace}{where} is known")
@@ -70,7 +74,7 @@ def all_nodes(session: Session) -> tuple[Node, ...]:
     return nodes_of(session.inventory, session.store.read(NodeRecord))
 
 
-def _copy(session: Session, row: InstanceRecord, node: Node) -> Copy:
+def _copy(session: Session, row: InstanceRecord, node: Node, container: str) -> Copy:
     ds, slot = Key(row.namespace, row.name), Slot(row.slot)
     objects = session.store.read(
         ObjectRecord, kind="DaemonSet", namespace=ds.namespace, name=ds.name
@@ -79,9 +83,11 @@ def _copy(session: Session, row: InstanceRecord, node: Node) -> Copy:
         raise NotFound(f"DaemonSet {ds} is not known")
     spec = DaemonSet.model_validate_json(objects[0].document_json).spec.template.spec
     if isinstance(spec, SystemdSpec):
+        _check(ds, container, [MAIN])
         unit = spec.systemd.existing_unit or unit_name(ds, MAIN, slot)
         return Copy(node, ds, slot, (unit,), "", Runtime.SYSTEMD)
-    names = [container.name for container in (*spec.init_containers, *spec.containers)]
+    names = [each.name for each in (*spec.init_containers, *spec.containers)]
+    _check(ds, container, names)
     bundles = session.store.read(
         BundleRecord, namespace=ds.namespace, name=ds.name, digest=row.bundle
     )
@@ -90,10 +96,15 @@ def _copy(session: Session, row: InstanceRecord, node: Node) -> Copy:
         node,
         ds,
         slot,
-        tuple(unit_name(ds, name, slot) for name in names),
-        container_name(ds, spec.containers[0].name, slot),
+        tuple(unit_name(ds, name, slot) for name in names if container in ("", name)),
+        container_name(ds, container or spec.containers[0].name, slot),
         Runtime.DOCKER if docker else Runtime.PODMAN,
     )
+
+
+def _check(ds: Key, container: str, names: Sequence[str]) -> None:
+    if container and container not in names:
+        raise NotFound(f"DaemonSet {ds} has no container {container}; it has {', '.join(names)}")
 
 
 async def logs(

@@ -8,9 +8,6 @@ Nothing is locked while the editor is open.
 from __future__ import annotations
 
 import os
-import shlex
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -119,6 +116,8 @@ def _editable(shape: Shape) -> Shape:
 
 
 def _file(prefix: str) -> Path:
+    import tempfile
+
     handle, path = tempfile.mkstemp(prefix=f"fleetd-edit-{prefix}", suffix=".yaml")
     os.close(handle)  # mkstemp made it for our eyes only: it may hold a Secret
     return Path(path)
@@ -140,6 +139,9 @@ def _complaint(kind: Kind, key: Key, error: InvalidInput, place: Path) -> str:
 
 
 def _open_editor(place: Path) -> None:
+    import shlex
+    import subprocess
+
     said = os.environ.get("KUBE_EDITOR") or os.environ.get("EDITOR") or "vi"
     try:
         ended = subprocess.run([*shlex.split(said), str(place)], check=False)  # noqa: S603

@@ -20,8 +20,13 @@ from fleetd.client import RunOptions
 @click.argument("target", metavar="NODE|POD")
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
 @namespace_option
+@click.option(
+    "-c", "--container", default="", metavar="NAME", help="In this container, not in the first."
+)
 @click.pass_obj
-def exec_(invocation: Invocation, target: str, argv: Sequence[str], namespace: str) -> int:
+def exec_(
+    invocation: Invocation, target: str, argv: Sequence[str], namespace: str, container: str
+) -> int:
     """Run a command on a node or in a pod; its exit status is fleetd's.
 
     Output is passed on byte by byte; there is no terminal, and stdin is empty.
@@ -30,7 +35,11 @@ def exec_(invocation: Invocation, target: str, argv: Sequence[str], namespace: s
     where = f"{kind_of(word, {'nodes', 'pods'}).singular}/{name}" if slash else target
     return invocation.ask(
         lambda client: client.exec(
-            where, namespace, argv, lambda data, err: write_raw(data, err=err)
+            where,
+            namespace,
+            argv,
+            lambda data, err: write_raw(data, err=err),
+            container=container,
         )
     )
 

@@ -11,7 +11,7 @@ from fleetd.cli.kinds import one_target, targets
 from fleetd.cli.text import line, write
 from fleetd.cli.times import Duration
 from fleetd.cli.verbs import Invocation, namespace_option, verb
-from fleetd.client import Client, Query, Reads
+from fleetd.client import Client, LogQuery, Query, Reads
 
 
 @verb("describe", "fleetd describe ds node-exporter", "fleetd describe node web-01")
@@ -69,6 +69,9 @@ def _daemonset(text: str, namespace: str) -> tuple[str, str]:
 @click.argument("target", metavar="ds/NAME|POD")
 @namespace_option
 @click.option("--node", default="", metavar="NODE", help="Only the copy on this node.")
+@click.option(
+    "-c", "--container", default="", metavar="NAME", help="Only this one, or an init container."
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on printing as lines arrive.")
 @click.option(
     "--since", type=Duration(), default=0.0, metavar="TIME", help="Not older than this: 5s, 2m, 3h."
@@ -81,6 +84,7 @@ def logs(
     namespace: str,
     *,
     node: str,
+    container: str,
     follow: bool,
     since: float,
     lines: int,
@@ -91,12 +95,15 @@ def logs(
 
     async def copy(client: Client) -> None:
         stream = client.logs(
-            f"ds/{name}" if of_all else name,
-            namespace,
-            node=node,
-            follow=follow,
-            since=since,
-            lines=lines,
+            LogQuery(
+                f"ds/{name}" if of_all else name,
+                namespace,
+                node=node,
+                container=container,
+                follow=follow,
+                since=since,
+                lines=lines,
+            )
         )
         async for host, text in stream:
             write(line(f"{host}: {text}" if of_all else text))

@@ -15,6 +15,7 @@ from fleetd.api.reports import (
     Change,
     Edited,
     Entry,
+    LogQuery,
     Marks,
     Progress,
     Query,
@@ -31,6 +32,7 @@ __all__ = [
     "Client",
     "Edited",
     "Entry",
+    "LogQuery",
     "Marks",
     "Progress",
     "Query",
@@ -170,20 +172,8 @@ class Client(Reads, Protocol):
         """Change taints: `key=value:Effect`, `key:Effect-`, `key-`; the line to print."""
         ...
 
-    def logs(
-        self,
-        target: str,
-        namespace: str,
-        *,
-        node: str = "",
-        follow: bool = False,
-        since: float = 0.0,
-        lines: int = -1,
-    ) -> AsyncIterator[tuple[str, str]]:
-        """Lines of a pod, or of all pods of `ds/NAME`, as (node, line).
-
-        `since`: not older than so many seconds, 0 for all; `lines`: the last so many, -1 for all.
-        """
+    def logs(self, query: LogQuery) -> AsyncIterator[tuple[str, str]]:
+        """Lines as they come, as (node, line)."""
         ...
 
     async def exec(
@@ -192,6 +182,8 @@ class Client(Reads, Protocol):
         namespace: str,
         argv: Sequence[str],
         write: Callable[[bytes, bool], None],
+        *,
+        container: str = "",
     ) -> int:
         """Run a command on a node or in a pod: its exit status; `write` takes (data, is_stderr)."""
         ...
@@ -202,9 +194,7 @@ class Client(Reads, Protocol):
         """Pin host keys after a look at them: (host, what was done or is wrong)."""
         ...
 
-    async def push_image(
-        self, archive: str, nodes: Sequence[str], progress: Progress
-    ) -> Report:
+    async def push_image(self, archive: str, nodes: Sequence[str], progress: Progress) -> Report:
         """Bring the images of an archive to these nodes, or to every host of the inventory."""
         ...
 

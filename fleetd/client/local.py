@@ -33,6 +33,7 @@ from fleetd.api.reports import (
     Cascade,
     Change,
     Edited,
+    LogQuery,
     Marks,
     Progress,
     Query,
@@ -334,22 +335,15 @@ class Local:
 
     # -- hosts -------------------------------------------------------------------------------
 
-    async def logs(
-        self,
-        target: str,
-        namespace: str,
-        *,
-        node: str = "",
-        follow: bool = False,
-        since: float = 0.0,
-        lines: int = -1,
-    ) -> AsyncIterator[tuple[str, str]]:
+    async def logs(self, query: LogQuery) -> AsyncIterator[tuple[str, str]]:
         """Lines of a pod, or of all pods of `ds/NAME`."""
         session = self._session(forget=True)
-        copies = streams.copies_of(session, target, namespace, node)
-        when = f"-{round(since * 1000)}ms" if since else ""  # as journalctl reads it
+        copies = streams.copies_of(
+            session, query.target, query.namespace, node=query.node, container=query.container
+        )
+        when = f"-{round(query.since * 1000)}ms" if query.since else ""  # as journalctl reads it
         told = streams.logs(
-            self.streams, copies, lambda copy: Logs(copy.units, when, lines, follow)
+            self.streams, copies, lambda copy: Logs(copy.units, when, query.lines, query.follow)
         )
         async for item in told:
             yield item
@@ -360,13 +354,15 @@ class Local:
         namespace: str,
         argv: Sequence[str],
         write: Callable[[bytes, bool], None],
+        *,
+        container: str = "",
     ) -> int:
         """Run a command on a node, or in a pod where no node has that name."""
         session = self._session(forget=True)
         try:
             (node,) = hosts.named(session, [target.removeprefix("node/")])
         except NotFound:
-            (copy,) = streams.copies_of(session, target, namespace)
+            copy, *_ = streams.copies_of(session, target, namespace, container=container)
             request = Exec(tuple(argv), copy.container, copy.runtime)
             return await streams.run(self.streams, copy.node, request, write)
         return await streams.run(self.streams, node, Exec(tuple(argv)), write)
@@ -379,9 +375,7 @@ class Local:
         wanted = hosts.named(session, hosts_, every=every)
         return await hosts.enroll(self.keys, wanted, accept=accept, progress=progress)
 
-    async def push_image(
-        self, archive: str, nodes: Sequence[str], progress: Progress
-    ) -> Report:
+    async def push_image(self, archive: str, nodes: Sequence[str], progress: Progress) -> Report:
         """Bring the images of an archive to hosts."""
         wanted = await asyncio.to_thread(read_archive, archive)
         session = self._session()

@@ -159,7 +159,7 @@ def test_copies_are_found_by_set_or_by_pod() -> None:
             ("h01", (UNIT,)),
             ("h02", (UNIT,)),
         ]
-        assert copies_of(session, "ds/agent", "default", "h02") == of_set[1:]
+        assert copies_of(session, "ds/agent", "default", node="h02") == of_set[1:]
         assert copies_of(session, "agent-h01", "default") == of_set[:1]
         for target, namespace, node in (
             ("ds/other", "default", ""),
@@ -168,6 +168,30 @@ def test_copies_are_found_by_set_or_by_pod() -> None:
             ("agent", "default", ""),
         ):
             with pytest.raises(NotFound, match="no copy of"):
-                copies_of(session, target, namespace, node)
+                copies_of(session, target, namespace, node=node)
+
+    loop.run(story(), seed=1)
+
+
+def test_one_container_of_a_pod_is_read_or_entered() -> None:
+    async def story() -> None:
+        sim = Sim.of(1)
+        sim.put(agent("v1"))
+        await sim.converge()
+        session = sim.session()
+        side = {"name": "side", "image": "example/side:v1"}
+        first = {"name": "first", "image": "example/first:v1"}
+        main = {"name": "main", "image": "example/agent:v1"}
+        sim.put(agent("v2", pod={"containers": [main, side], "initContainers": [first]}))
+        (whole,) = copies_of(session, "agent-h01", "default")
+        units = [f"fleetd-default.agent.{name}.a.service" for name in ("first", "main", "side")]
+        assert list(whole.units) == units
+        assert whole.container == "fleetd-default.agent.main.a"
+        (one,) = copies_of(session, "agent-h01", "default", container="side")
+        assert (one.units, one.container) == ((units[2],), "fleetd-default.agent.side.a")
+        (one,) = copies_of(session, "agent-h01", "default", container="first")
+        assert one.units == (units[0],)
+        with pytest.raises(NotFound, match="no container web; it has first, main, side"):
+            copies_of(session, "ds/agent", "default", container="web")
 
     loop.run(story(), seed=1)

@@ -14,6 +14,7 @@ from fleetd.client import (
     Change,
     Client,
     Edited,
+    LogQuery,
     Marks,
     Progress,
     Query,
@@ -164,24 +165,21 @@ class FakeClient:
         self.calls.append(("delete pod", key, node))
         return f'pod "{key.name}-{node}" deleted'
 
-    async def logs(
-        self,
-        target: str,
-        namespace: str,
-        *,
-        node: str = "",
-        follow: bool = False,
-        since: float = 0.0,
-        lines: int = -1,
-    ) -> AsyncIterator[tuple[str, str]]:
-        self.calls.append(("logs", target, namespace, node, follow, since, lines))
+    async def logs(self, query: LogQuery) -> AsyncIterator[tuple[str, str]]:
+        self.calls.append(("logs", query))
         for line in self.lines:
             yield line
 
     async def exec(
-        self, target: str, namespace: str, argv: Sequence[str], write: Callable[[bytes, bool], None]
+        self,
+        target: str,
+        namespace: str,
+        argv: Sequence[str],
+        write: Callable[[bytes, bool], None],
+        *,
+        container: str = "",
     ) -> int:
-        self.calls.append(("exec", target, namespace, tuple(argv)))
+        self.calls.append(("exec", target, namespace, tuple(argv), container))
         write(b"out\n", False)
         write(b"err\n", True)
         return 7

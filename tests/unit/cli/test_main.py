@@ -260,9 +260,11 @@ def test_verbs_of_nodes(fleetd: CommandLine, argv: list[str], out: str) -> None:
 
 
 def test_exec_passes_bytes_and_status_on(fleetd: CommandLine) -> None:
-    ended = fleetd("exec", "node/web-01", "--", "ls", "-l", "--state")
+    ended = fleetd("exec", "node/web-01", "-c", "main", "--", "ls", "-l", "--state")
     assert (ended.code, ended.out, ended.err) == (7, "out\n", "err\n")
-    assert fleetd.client.calls == [("exec", "node/web-01", "default", ("ls", "-l", "--state"))]
+    assert fleetd.client.calls == [
+        ("exec", "node/web-01", "default", ("ls", "-l", "--state"), "main")
+    ]
 
 
 def test_enroll_pins_only_when_told(fleetd: CommandLine) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from fleetd.client import Query
+from fleetd.client import LogQuery, Query
 from tests.unit.cli.conftest import CommandLine
 from tests.unit.cli.shapes import config_map, daemonset, event, node, pod, secret
 
@@ -155,13 +155,13 @@ def test_why_names_one_daemonset_or_none(
 
 def test_logs_of_a_daemonset_say_the_node(fleetd: CommandLine) -> None:
     fleetd.client.lines = (("web-01", "one"), ("web-02", "\x1b[31mtwo"))
-    ended = fleetd("logs", "daemonset/ne", "--node", "web-01", "--since", "5m", "--tail", "3")
+    ended = fleetd("logs", "daemonset/ne", "--node", "web-01", "--since", "5m", "--tail=3")
     assert ended.out == "web-01: one\nweb-02: \\x1b[31mtwo\n"
-    assert fleetd.client.calls == [("logs", "ds/ne", "default", "web-01", False, 300.0, 3)]
+    assert fleetd.client.calls == [("logs", LogQuery("ds/ne", node="web-01", since=300.0, lines=3))]
 
 
 @pytest.mark.parametrize("target", ["ne-web-01", "pod/ne-web-01"])
 def test_logs_of_a_pod_are_its_lines(fleetd: CommandLine, target: str) -> None:
     fleetd.client.lines = (("web-01", "one"),)
-    assert fleetd("logs", target, "-f").out == "one\n"
-    assert fleetd.client.calls == [("logs", "ne-web-01", "default", "", True, 0.0, -1)]
+    assert fleetd("logs", target, "-f", "-c", "side").out == "one\n"
+    assert fleetd.client.calls == [("logs", LogQuery("ne-web-01", container="side", follow=True))]
