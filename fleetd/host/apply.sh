@@ -193,7 +193,7 @@ look_at_replaced() {
     *)
       state_of "$1"
       # A unit that was linked into place is unlinked when it is disabled: only its path brings it back.
-      place=$(readlink -- "$UNIT_DIR/$1") || place=''
+      place=$(readlink -f -- "$UNIT_DIR/$1") || place=''
       case $place in /etc/* | /run/* | /usr/lib/* | /lib/* | /dev/*) place='' ;; esac
       known=$FILE_STATE$TAB$ACTIVE$TAB${place:--}
       ;;
@@ -381,13 +381,12 @@ decide_directory() {
   [ -d "$1" ] || DISK=1
 }
 
-# decide_replaced UNIT: what it takes to put it away. A disabled unit that was masked would be lost in
-# places of its own; one that is masked or static is only stopped.
+# decide_replaced UNIT: what it takes to put it away; what no boot starts by itself is only stopped.
 decide_replaced() {
   state_of "$1"
-  case $FILE_STATE in enabled | enabled-runtime | linked*) DISABLE="$DISABLE$1$NL" ;; esac
+  case $FILE_STATE in enabled | enabled-runtime) DISABLE="$DISABLE$1$NL" ;; esac
   case $FILE_STATE:$ACTIVE in
-    enabled:* | enabled-runtime:* | linked*:* | *:active | *:activating | *:reloading) AWAY="$AWAY$1$NL" ;;
+    enabled:* | enabled-runtime:* | *:active | *:activating | *:reloading) AWAY="$AWAY$1$NL" ;;
   esac
 }
 

@@ -140,7 +140,11 @@ sort_line() {
     borrowed) LENT="$LENT$4$TAB$5$TAB$6$NL" ;;
     replaced)
       case $NL$OTHERS in *"${NL}replaced$TAB$2$TAB"[ab]"$TAB$4$TAB"*) return 0 ;; esac
-      AWAY="$AWAY$4$TAB$5$TAB$6$TAB$7$NL"
+      # No socket can be started any more when its service runs.
+      case $4 in
+        *.service) AWAY="$AWAY$4$TAB$5$TAB$6$TAB$7$NL" ;;
+        *) AWAY="$4$TAB$5$TAB$6$TAB$7$NL$AWAY" ;;
+      esac
       ;;
   esac
 }
@@ -186,7 +190,6 @@ bring_back() {
   case $2 in
     enabled) on_units 90 "$named" enable || fail restore "systemctl enable: $SAID" || return 1 ;;
     enabled-runtime) on_units 90 "$named" --runtime enable || fail restore "systemctl enable: $SAID" || return 1 ;;
-    linked*) on_units 90 "$named" link || fail restore "systemctl link: $SAID" || return 1 ;;
   esac
   case $3 in
     active | activating | reloading)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.admin import AGENT_DIR, Admin, Document, unit_agent
-from tests.e2e.lab import Host, HostSpec, boottime
+from tests.e2e.lab import Entry, Host, HostSpec, boottime
 from tests.e2e.lab.machine import wait_until
 from tests.e2e.proof import leftovers
 
@@ -134,6 +134,44 @@ def test_what_runs_for_another_daemonset_is_not_replaced(admin: Admin, hosts: li
     ended = admin.apply(again, code=3)
     assert "it belongs to DaemonSet default/exporter" in str(ended.json["holders"])
     assert [served(host) for host in hosts] == ["v1"] * 3
+
+
+def test_a_unit_that_another_one_starts_is_replaced_with_that_one(
+    admin: Admin, hosts: list[Host]
+) -> None:
+    host = hosts[0]
+    admin.know([Entry(host)])
+    units = host.rootfs / "etc/systemd/system"
+    (units / "asked.service").write_text("[Service]\nExecStart=/bin/sleep infinity\n")
+    (units / "asked.socket").write_text(
+        "[Socket]\nListenStream=9101\n[Install]\nWantedBy=sockets.target\n"
+    )
+    # One that was enabled by its path is a link, which goes with its being enabled.
+    text = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+    (host.rootfs / "opt/linked.service").write_text(text)
+    host.sh("systemctl enable --now asked.socket /opt/linked.service; systemctl start asked")
+    soon = {"fleetd/progress-deadline-seconds": "5"}
+
+    def agent(names: str) -> Document:
+        return unit_agent(
+            "second", "s1", lock="second", annotations={**soon, "fleetd/replaces": names}
+        )
+
+    def states() -> list[str]:
+        names = "asked.socket asked.service linked.service"
+        told = host.sh(f"systemctl is-active {names}; systemctl is-enabled {names}", check=False)
+        return told.stdout.split()
+
+    ended = admin.apply(agent("asked.service"), code=3)
+    assert "asked.service is started by asked.socket" in str(ended.json["holders"])
+    assert states() == ["active"] * 3 + ["enabled", "static", "enabled"]
+    admin.apply(agent("asked.service, asked.socket, linked.service, never-installed.service"))
+    assert states()[:4] == ["inactive"] * 3 + ["disabled"]
+    assert not (units / "linked.service").exists()
+    assert admin.reconcile().did == []
+    admin.fleetd("delete", "ds", "second")
+    assert states() == ["active"] * 3 + ["enabled", "static", "enabled"]
+    host.sh("systemctl disable --now asked.socket linked.service; systemctl stop asked")
 
 
 def test_dropping_the_annotation_starts_nothing_and_a_purge_gives_back(
