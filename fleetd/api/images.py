@@ -54,7 +54,7 @@ async def push(
         carrier.brought[node.name] = done
         return ""
 
-    problems = await asyncio.gather(*(bring(node) for node in nodes))
+    problems: list[str] = await asyncio.gather(*(bring(node) for node in nodes))
     names = ", ".join(name for image in archive.images for name in image.names)
     told = f"{len(carrier.brought)} of {len(nodes)} hosts"
     session.store.commit([Put(AuditRecord(session.clock.now(), session.who, "push", names, told))])
@@ -63,6 +63,11 @@ async def push(
         notes=(
             *(f"{image.names[0]} is {image.id} ({image.platform})" for image in archive.images),
             *(f"{name}: {done}" for name, done in sorted(carrier.brought.items())),
+            *(
+                ["run the same push again: who has the image is sent nothing"]
+                if any(problems)
+                else []
+            ),
         ),
         converged=not any(problems),
     )
@@ -83,6 +88,8 @@ class _Carrier:
 
     async def bring(self, node: Node) -> str:
         """Make sure of the images on one host; raises _NotPushed."""
+        if node.held:
+            raise _NotPushed(f"it is held; `fleetd unhold {node.name}` first")
         facts = await self._facts(node)
         try:
             runtime = engine_of(node, facts)

@@ -7,17 +7,22 @@ A real registry (Debian's docker-registry) is on the fleet's network; the hosts 
 from __future__ import annotations
 
 import json
+import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from fleetd.core.facts import Runtime
+from fleetd.host.replies import Ok
+from fleetd.host.requests import Pull, Wanted
 from tests.e2e.admin import Admin, Document, Result, pod_agent, secret
-from tests.e2e.lab import Entry, Fleet, Host, HostSpec
+from tests.e2e.lab import COORDINATOR_IP, Entry, Fleet, Host, HostSpec
 from tests.e2e.lab.machine import wait_until
 from tests.e2e.lab.registry import Registry
 from tests.e2e.proof import leftovers
+from tests.e2e.visits import visit
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -25,7 +30,6 @@ HOSTS = (HostSpec("dock", runtime="docker"), HostSpec("pod"), HostSpec("build"))
 NAMES = ["dock", "pod"]
 UNIT = "fleetd-default.agent.agent.a"
 LOGIN = ("me", "swordfish")
-CONTAINER: dict[str, Any] = {}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,12 @@ def running(host: Host) -> str:
 def pids(admin: Admin) -> dict[str, str]:
     show = f"systemctl show --property=MainPID,InvocationID {UNIT}.service"
     return {host.name: host.sh(show).stdout for host in hosts(admin)}
+
+
+def logins(host: Host) -> list[str]:
+    """Mode, owner and kind of whatever lies where logins lie during a pull."""
+    find = "find /run/fleetd-node/login -mindepth 1 -printf '%m %u %y\\n' 2>/dev/null"
+    return host.sh(find, check=False).stdout.splitlines()
 
 
 def agent(image: str, policy: str = "", **pod: Any) -> Document:
@@ -160,7 +170,7 @@ def test_an_image_that_cannot_be_had_touches_no_running_copy(
         assert "wrong" not in message
     assert pids(boss) == before
     for host in hosts(boss):
-        assert not (host.rootfs / "run/fleetd-node/login").exists()
+        assert logins(host) == []
     # And back: nothing restarts.
     boss.apply(agent(good))
     assert pids(boss) == before
@@ -182,7 +192,7 @@ def test_pull_secrets_open_a_registry_and_stay_secret(
     assert len({running(host) for host in hosts(boss)}) == 1
     pair = b64encode(":".join(LOGIN).encode()).decode()
     for host in hosts(boss):
-        assert host.sh("ls /run/fleetd-node/login", check=False).stdout == ""
+        assert logins(host) == []
         journal = host.sh("journalctl --no-pager -o verbose").stdout
         kept = host.sh("grep -rlF -e swordfish -e " + pair + " /run /var/lib/fleetd-node /etc || :")
         for secret_word in (LOGIN[1], pair):
@@ -192,6 +202,40 @@ def test_pull_secrets_open_a_registry_and_stay_secret(
     before = pids(boss)
     boss.apply(login_secret(private, "changed", kind), spec)
     assert pids(boss) == before
+
+
+SILENT = """
+import socket, sys, time
+server = socket.create_server(("", int(sys.argv[1])))
+print("listening", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_login_is_hidden_while_its_pull_runs_and_goes_with_it(boss: Admin, name: str) -> None:
+    host = boss.fleet[name]
+    port = 5010 + NAMES.index(name)
+    silent = boss.fleet.start_coordinator([sys.executable, "-c", SILENT, str(port)])
+    assert silent.stdout is not None
+    assert silent.stdout.readline() == "listening\n"
+    pair = b64encode(b"me:swordfish").decode()
+    image = f"{COORDINATOR_IP}:{port}/agent:v1"
+    login = json.dumps({"auths": {f"{COORDINATOR_IP}:{port}": {"auth": pair}}})
+    wanted = Wanted(image, logins=(login,))
+    pull = Pull("f", 1, Runtime(host.spec.runtime), (wanted,), wait_s=1)
+    reply = visit(host, pull)
+    assert isinstance(reply, Ok), reply
+    assert [seen.state for seen in reply.pulled] == ["pulling"]
+    assert sorted(logins(host)) == ["600 root f", "700 root d", "700 root d"]
+    assert host.sh("stat -c '%a %U' /run/fleetd-node/login").stdout == "700 root\n"
+    everybody = host.sh("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' '")
+    assert image in everybody.stdout
+    assert pair not in everybody.stdout
+    host.sh("systemctl stop 'fleetd-op-*'")
+    assert logins(host) == []
+    silent.kill()
+    silent.communicate()
 
 
 # --------------------------------------------------------------------- a registry that is away

@@ -12,9 +12,10 @@ from fleetd.api.images import AT_ONCE, login_notes, push
 from fleetd.api.reports import Report
 from fleetd.api.streams import all_nodes
 from fleetd.core.facts import Owner
-from fleetd.core.records import AuditRecord, ImageRecord
+from fleetd.core.records import AuditRecord, ImageRecord, NodeRecord
 from fleetd.host.requests import Load
 from fleetd.host.wire import decode
+from fleetd.ports import Put
 from fleetd.testing import loop
 from fleetd.testing.fleet import Fault
 from tests.sim.harness import AGENT, FLEET, Sim, agent, unwatched
@@ -87,6 +88,18 @@ def test_who_cannot_have_it_is_named_and_the_others_get_it(tmp_path: Path) -> No
     loop.run(story(), seed=1)
 
 
+def test_a_held_host_is_left_alone(tmp_path: Path) -> None:
+    async def story() -> None:
+        bench = Bench(tmp_path)
+        bench.sim.store.commit([Put(NodeRecord("h01", held=True))])
+        report = await bench.push()
+        assert report.problems == ("h01: it is held; `fleetd unhold h01` first",)
+        assert "run the same push again: who has the image is sent nothing" in report.notes
+        assert bench.loads == ["h02"]
+
+    loop.run(story(), seed=1)
+
+
 def test_an_older_term_brings_nothing(tmp_path: Path) -> None:
     async def story() -> None:
         bench = Bench(tmp_path, 1)
@@ -152,6 +165,23 @@ def test_a_missing_pull_secret_is_a_note() -> None:
         sim.put(agent("v1", pod={"containers": containers, "imagePullSecrets": [{"name": "no"}]}))
         (note,) = login_notes(sim.store, [AGENT])
         assert note.startswith(f"daemonset {AGENT}: imagePullSecrets: there is no Secret")
+
+    loop.run(story(), seed=1)
+
+
+def test_a_repair_brings_an_image_back_that_somebody_took_away() -> None:
+    async def story() -> None:
+        sim = Sim.of(1)
+        sim.put(agent("v1"))
+        await sim.converge()
+        host = sim.fleet.hosts["h01"]
+        host.images.clear()
+        (unit,) = (name for name in host.units if name.endswith(".service"))
+        host.stop(unit)
+        run = await sim.converge()
+        assert run.ended == "settled"
+        assert [step.outcome.value for step in run.steps] == ["done"]
+        assert host.images
 
     loop.run(story(), seed=1)
 
