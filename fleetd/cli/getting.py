@@ -175,7 +175,7 @@ def get(
         fields,
         sort,
         reveal=show_secrets,
-        lenient=ignore_not_found or watch or watch_only,
+        lenient=ignore_not_found,
     )
     if (selector or fields) and any(name for _, name in wanted.targets):
         raise click.UsageError("names and a selector do not go together")
@@ -312,6 +312,9 @@ def _watch(
         label_columns=look.label_columns,
     )
     printer = Printer(form, drawn, events=events)
+    _, missing = invocation.look(wanted.fetch)
+    if missing:
+        raise NotFound("\n".join(missing))
     looks = polled(lambda: invocation.look(wanted.fetch)[0])
     for fresh in news(looks, only=only):
         printer.show(fresh)

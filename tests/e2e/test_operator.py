@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -202,6 +203,55 @@ def test_looking_needs_neither_inventory_nor_state(admin: Admin) -> None:
     assert "FLEETD_INVENTORY" in refused.stderr
 
 
+def test_get_selects_sorts_and_prints_templates(admin: Admin) -> None:
+    def printed(*words: str) -> str:
+        return admin.fleetd("get", *words).stdout
+
+    on_dock = printed("pods", "--field-selector", "spec.nodeName=dock", "-o", "name")
+    assert on_dock.split() == ["pod/agent-dock", "pod/boxed-dock"]
+    assert printed("pods", "-l", "app in (boxed)", "-o", "name").count("boxed-") == len(NAMES)
+    assert printed("nodes", "-l", "nobody", "-o", "name") == ""
+    names = '{range .items[*]}{.metadata.name}{"\\n"}{end}'
+    assert printed("nodes", "-o", f"jsonpath={names}").splitlines() == NAMES
+    image = "jsonpath={.spec.template.spec.containers[?(@.name=='agent')].image}"
+    assert printed("ds/boxed", "-o", image) == IMAGE
+    columns = "custom-columns=N:.metadata.name,ON:.spec.nodeName"
+    rows = printed("pods", "-o", columns, "--sort-by", ".spec.nodeName").splitlines()
+    assert [row.split()[1] for row in rows[1:]] == sorted(NAMES * 2)
+    events = admin.fleetd("events", "--for", "ds/agent", "-o", "json").json["items"]
+    assert {item["involvedObject"]["name"] for item in events} == {"agent"}
+
+
+def test_a_watch_shows_what_passes_find(admin: Admin) -> None:
+    told = admin.directory / "watched"
+    told.touch()
+    watcher = subprocess.Popen(
+        [
+            *in_netns(admin.fleet.netns),
+            *("sh", "-c", 'exec "$0" "$@" >watched'),
+            *admin.argv("get", "pods", "-w", "--no-headers", "--output-watch-events"),
+        ],
+        env=admin.env,
+        cwd=admin.directory,
+    )
+
+    def seen() -> list[list[str]]:
+        return [row.split()[:2] for row in told.read_text().splitlines()]
+
+    try:
+        wait_until(lambda: len(seen()) == 2 * len(NAMES), 20, "the first look")
+        admin.fleetd("label", "ds/agent", "seen=true")
+        admin.fleet["pod-1"].sh(f"systemctl stop {UNIT}")
+        admin.reconcile()
+        wait_until(lambda: ["MODIFIED", "agent-pod-1"] in seen(), 20, "the change")
+        assert all(name == "agent-pod-1" for _, name in seen()[2 * len(NAMES) :])
+        assert watcher.poll() is None
+    finally:
+        watcher.terminate()
+        watcher.wait(10)
+        admin.fleetd("label", "ds/agent", "seen-")
+
+
 # ------------------------------------------------------------------------------ describe and why
 
 
@@ -209,14 +259,14 @@ def test_describe_tells_everything_about_an_object(admin: Admin) -> None:
     told = admin.fleetd("describe", "ds", "agent").stdout
     assert "Desired Number of Nodes Scheduled: 3" in told
     assert "Pods Status:  3 Running / 0 Waiting" in told
-    assert "      unit: |\n        [Service]\n" in told
+    assert "  Systemd:\n    unit: |\n      [Service]\n" in told
     assert "RolloutComplete" in told
     told = admin.fleetd("describe", "node", "dock").stdout
-    assert "default/agent-dock  Running" in told
-    assert "containerRuntimeVersion: docker://" in told
+    assert re.search(r"^  default +agent-dock +Running ", told, re.MULTILINE)
+    assert re.search(r"Container Runtime Version: +docker://", told)
     told = admin.fleetd("describe", "pod", "boxed-pod-2").stdout
     assert "Controlled By:  DaemonSet/boxed" in told
-    assert f"Image: {IMAGE}" in told
+    assert re.search(rf"Image: +{IMAGE}", told)
     assert admin.fleetd("describe", "ds", "nothing", code=2).stderr.startswith("fleetd: ")
 
 

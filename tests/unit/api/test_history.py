@@ -131,7 +131,7 @@ def test_a_secret_value_that_another_set_uses_stays(desk: Desk) -> None:
     assert desk.store.read(SecretValue) == ()
 
 
-def test_undo_brings_the_revision_before_back(desk: Desk) -> None:
+def test_undo_brings_the_revision_before_back_with_a_new_number_k176(desk: Desk) -> None:
     desk.apply(caused(daemonset(image="web:1"), "good"))
     first = desk.current()
     desk.apply(caused(daemonset(image="web:2"), "bad"))

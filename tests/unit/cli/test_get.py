@@ -212,8 +212,8 @@ def changed(item: Shape, **status: int) -> Shape:
 
 def watched(fleetd: CommandLine, looks: list[list[Shape]], *argv: str) -> str:
     """What a watch prints over these looks, until its reader stops it."""
-    fleetd.client.looks = [*looks]
-    fleetd.opener.ends_after = len(looks)
+    fleetd.client.looks = [looks[0], *looks]
+    fleetd.opener.ends_after = len(looks) + 1
     ended = fleetd("get", "ds", *argv)
     assert ended.code == 130
     return ended.out
@@ -271,9 +271,14 @@ def test_a_watch_prints_objects_one_by_one(fleetd: CommandLine) -> None:
 def test_a_row_that_reads_the_same_is_no_news(fleetd: CommandLine) -> None:
     beaten = node()
     beaten["status"]["conditions"][0]["lastHeartbeatTime"] = "2027-01-15T08:00:00Z"
-    fleetd.client.looks = [[node()], [beaten]]
-    fleetd.opener.ends_after = 2
+    fleetd.client.looks = [[node()], [node()], [beaten]]
+    fleetd.opener.ends_after = 3
     assert len(fleetd("get", "nodes", "-w").out.splitlines()) == 2
+
+
+def test_a_watch_of_a_name_that_is_not_there_is_an_error(fleetd: CommandLine) -> None:
+    ended = fleetd("get", "ds/gone", "-w")
+    assert (ended.code, ended.err) == (2, 'fleetd: daemonsets.apps "gone" not found\n')
 
 
 def test_news_tell_what_came_changed_and_went() -> None:
