@@ -58,12 +58,12 @@ def podman_service(this: Launch) -> Service:
     return Service(UNIT, service, words)
 
 
-def before(copy: Copy, name: str) -> list[str]:
-    """What an earlier run may have left is removed."""
-    lines = [f"ExecStartPre=-{_PODMAN} rm -f -i {name}"]
+def before(copy: Copy, *names: str) -> list[str]:
+    """What an earlier run may have left is removed, the last of `names` last."""
+    lines = [f"ExecStartPre=-{_PODMAN} rm -f -i {name}" for name in names]
     if copy.profile.runtime_version < 5:
         # After a power cut only this removes what storage still has and podman forgot (P 41).
-        lines.append(f"ExecStartPre=-{quietly(f'podman rm --storage {name}')}")
+        lines.append(f"ExecStartPre=-{quietly(f'podman rm --storage {names[-1]}')}")
     return lines
 
 

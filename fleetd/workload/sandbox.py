@@ -14,7 +14,7 @@ from fleetd.core.pod import PodSpec
 from fleetd.workload import docker, podman
 from fleetd.workload.container import name_words, quietly
 from fleetd.workload.holder import holder_name, holder_unit
-from fleetd.workload.names import HOLDER, target_name
+from fleetd.workload.names import HOLDER, container_name, target_name
 from fleetd.workload.network import holder_words
 from fleetd.workload.parts import Copy, Parts, text_file, unit_file
 from fleetd.workload.quoting import exec_word, sh_word, text
@@ -88,7 +88,7 @@ def _unit(copy: Copy, spec: PodSpec, name: str, unit: str, script: str) -> str:
         "StartLimitIntervalSec=0",
         "",
         "[Service]",
-        *_service(copy, name),
+        *_service(copy, spec, name),
         # It stays where another pod's holder uses it.
         f"ExecStopPost=-{quietly(f'{copy.profile.runtime} image rm {IMAGE}')}",
         stamp_line(copy.ds, copy.slot, unit),
@@ -107,11 +107,16 @@ def _unit(copy: Copy, spec: PodSpec, name: str, unit: str, script: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _service(copy: Copy, name: str) -> list[str]:
+def _service(copy: Copy, spec: PodSpec, name: str) -> list[str]:
     if copy.profile.runtime is Runtime.PODMAN:
+        members = [
+            container_name(copy.ds, each.name, copy.slot)
+            for each in (*spec.init_containers, *spec.containers)
+        ]
         return [
             *podman.NOTIFY,
-            *podman.before(copy, name),
+            # What a power cut left of them would keep the holder from being removed.
+            *podman.before(copy, *members, name),
             f"ExecStop=-/usr/bin/env podman stop -i -t 5 {name}",
             podman.after(name),
         ]
