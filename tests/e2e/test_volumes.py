@@ -344,6 +344,15 @@ def test_memory_outlives_a_container_and_no_revision(admin: Admin) -> None:
         assert text(host, "main", "/v/mem/kept") == "kept\n"
         assert text(host, "main", "/v/scratch/kept") == "kept\n"
         assert mounts_of(host) == before
+    cut = admin.fleet["pod"]
+    cut.power_cut()
+    cut.boot()
+    cut.wait_ssh()
+    up_again(cut, "main")
+    assert len(mounts_of(cut)) == 1
+    assert text(cut, "main", "/v/mem/first") == "first\n"
+    assert text(cut, "main", "/v/scratch/kept") == "kept\n"
+    assert inside(cut, "main", "ls /v/mem/kept 2>/dev/null || true") == ""
     admin.apply(*objects("changed\n"))
     for host in hosts_of(admin):
         assert revision_of(host) != first[host.name]
