@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fleetd.core.daemonset import DaemonSet, Systemd
+from fleetd.core.daemonset import REPLACES, DaemonSet, Systemd
 from fleetd.core.pod import PodSpec
 
 SURGE = "fleetd/surge"
@@ -18,7 +18,6 @@ SURGE = "fleetd/surge"
 SHARE_PORTS = "share-ports"
 """Its one value: the program opens its ports with SO_REUSEPORT, so that two of it may listen."""
 
-REPLACES = "fleetd/replaces"
 _SPEC = "spec.template.spec"
 
 
@@ -75,7 +74,7 @@ def _of_systemd(systemd: Systemd) -> Iterator[Clash]:
     path = f"{_SPEC}.systemd"
     if systemd.existing_unit:
         yield Clash(f"{path}.existingUnit", f"there is one {systemd.existing_unit} on a host")
-    if getattr(systemd, "socket", None):
+    if systemd.socket:
         yield Clash(f"{path}.socket", "two copies would listen on the same socket")
     for i, file in enumerate(systemd.files):
         yield Clash(f"{path}.files[{i}].path", f"{file.path} is one file, which both would need")
