@@ -84,10 +84,12 @@ def expanded(variable: str, text: Text, path: str) -> Iterable[str]:
 
 
 def inside(volume: str, source: Text, path: str) -> Iterable[str]:
-    """Refuses a path below a volume that a symbolic link leads out of it."""
+    """Refuses a path below a volume that a symbolic link leads out of it, before it is made."""
     refused = sh_word(f"{path}: leads out of the volume")
-    yield f"fleetd_root=$(readlink -f {sh_word(volume)})"
-    yield f"case $(readlink -f {source.sh()})/ in"
-    yield '  "${fleetd_root%/}"/*) ;;'
+    yield f"at={source.sh()}"
+    yield 'until [ -e "${at:-/}" ] || [ -L "$at" ]; do at=${at%/*}; done'
+    yield f"root=$(readlink -f {sh_word(volume)})"
+    yield 'case $(readlink -f "${at:-/}")/ in'
+    yield '  "${root%/}"/*) ;;'
     yield f"  *) printf '%s\\n' {refused} >&2 && exit 1 ;;"
     yield "esac"

@@ -123,12 +123,10 @@ def prepare_lines(
     used = {mount.name for mount in container.volume_mounts}
     volumes = [volume for volume in spec.volumes if volume.name in used]
     lines = [line for volume in volumes for line in _prepared(copy, spec, volume)]
-    mounts = tuple(mounts)
     return (
         *prepare.cleared(of_revision(copy)),
         *prepare.locked(copy.dir, lines),
         *(line for mount in mounts for line in _made(mount)),
-        *(line for mount in mounts for line in _guarded(mount)),
     )
 
 
@@ -217,15 +215,35 @@ def _volume(copy: Copy, spec: PodSpec, volume: Volume, path: str) -> Parts:
         (f"{copy.dir}/empty", 0o755),
         (of_revision(copy), 0o755),
     )
+    nested = tuple((f"{directory}/{below}", 0o755) for below in _nested(spec, volume.name))
     files = files_of(copy, spec, volume, path)
     if files is None:
-        return Parts(directories=(*parents, (directory, _EMPTY_DIR_MODE)))
+        held = () if _in_memory(volume) else nested  # what is made here lies below its mount
+        return Parts(directories=(*parents, (directory, _EMPTY_DIR_MODE), *held))
     if not files.written:
         parents = ((f"{copy.dir}/vol", 0o755),)
-    return Parts(
-        files.bundled(directory, _fs_group(spec)),
-        directories=(*parents, *((each, 0o755) for each in files.directories(directory))),
-    )
+    made = dict.fromkeys(((each, 0o755) for each in files.directories(directory)), None)
+    taken = {f"{directory}/{each}" for each in files.contents}
+    made |= dict.fromkeys(each for each in nested if each[0] not in taken)
+    return Parts(files.bundled(directory, _fs_group(spec)), directories=(*parents, *made))
+
+
+def _nested(spec: PodSpec, volume: str) -> Iterator[str]:
+    """Where other mounts lie inside this volume, by their path in it, each after what is around it.
+
+    A kubelet makes these directories too: an engine cannot in what is mounted read-only.
+    """
+    found: set[str] = set()
+    for container in (*spec.init_containers, *spec.containers):
+        targets = {mount.mount_path.rstrip("/"): mount for mount in container.volume_mounts}
+        for target in targets:
+            around = [other for other in targets if target.startswith(f"{other}/")]
+            outer = max(around, key=len, default="")
+            holder = targets.get(outer)
+            if holder and holder.name == volume and not (holder.sub_path or holder.sub_path_expr):
+                steps = target.removeprefix(f"{outer}/").split("/")
+                found |= {"/".join(steps[:n]) for n in range(1, len(steps) + 1)}
+    yield from sorted(found)
 
 
 def _host_path(volume: HostPathVolume, path: str) -> Parts:
@@ -287,19 +305,23 @@ def _fs_group(spec: PodSpec) -> int | None:
 
 def _made(mount: Mount) -> Iterator[str]:
     """What is missing where it may be made; a reboot takes paths under /run."""
-    if mount.below and mount.below.variable:
-        yield from prepare.expanded(mount.below.variable, mount.below.text, mount.below.field)
-    if mount.below and mount.below.absent:
-        yield prepare.told(
-            f"{mount.below.field}: the volume has no such file: a directory is there"
-        )
-    source = mount.source.sh()
-    if mount.make is CheckKind.MAKE_FILE:
-        yield f"[ -e {source} ] || : >{source}"
-    elif mount.make:
-        yield f"[ -e {source} ] || mkdir -p -m {mount.mode:04o} {source}"
+    if (below := mount.below) is not None:
+        if below.variable:
+            yield from prepare.expanded(below.variable, below.text, below.field)
+        if below.absent:
+            message = f"{below.field}: the volume has no such file: a directory is there"
+            yield prepare.told(message)
+        if below.guarded:
+            if mount.make:
+                yield from _make(Text(below.volume), mount.make, mount.mode)
+            yield from prepare.inside(below.volume, mount.source, below.field)
+    if mount.make:
+        yield from _make(mount.source, mount.make, mount.mode)
 
 
-def _guarded(mount: Mount) -> Iterator[str]:
-    if mount.below and mount.below.guarded:
-        yield from prepare.inside(mount.below.volume, mount.source, mount.below.field)
+def _make(path: Text, kind: CheckKind, mode: int) -> Iterator[str]:
+    place = path.sh()
+    if kind is CheckKind.MAKE_FILE:
+        yield f"[ -e {place} ] || : >{place}"
+    else:
+        yield f"[ -e {place} ] || mkdir -p -m {mode:04o} {place}"

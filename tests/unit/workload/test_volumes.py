@@ -409,6 +409,18 @@ def test_a_link_does_not_lead_out_of_a_volume(
     done = host.begin(with_volume(source, {"subPath": "far"}), shell)
     assert done.returncode == 1
     assert "subPath: leads out of the volume" in done.stderr
+    # Nor is anything made out there; a link to what is not there is no way either.
+    assert host.begin(with_volume(source, {"subPath": "far/made"}), shell).returncode == 1
+    assert list((tmp_path / "secret").iterdir()) == []
+    (root / "nowhere").symlink_to(tmp_path / "nowhere")
+    assert host.begin(with_volume(source, {"subPath": "nowhere"}), shell).returncode == 1
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_path_below_what_a_reboot_has_taken(host: Host, tmp_path: Path, shell: str) -> None:
+    bundle = with_volume({"hostPath": {"path": f"{tmp_path}/run/v"}}, {"subPath": "a/b"})
+    assert host.start(bundle, shell) == [f"source={tmp_path}/run/v/a/b,target=/x"]
+    assert (tmp_path / "run/v/a/b").is_dir()
 
 
 def test_a_path_below_the_root_of_the_host(host: Host) -> None:
@@ -501,3 +513,43 @@ def test_init_containers_have_volumes_too(host: Host) -> None:
     bundle = rendered(spec)
     assert f"source={COPY}/empty/r1/v/a,target=/x" in bundle.text("first.start.sh")
     assert f"{COPY}/empty/r1/v/a" in dict(bundle.bundle.directories)
+
+
+def directories(spec: Mapping[str, Any], *mounts: Mapping[str, Any]) -> list[str]:
+    """The directories of the bundle inside volume v."""
+    bundle = container({"volumes": [{"name": "v", **spec}, W]}, volumeMounts=mounts).bundle
+    marks = ("/vol/v/", "/empty/r1/v/")
+    return [
+        path.partition(mark)[2] for path, _ in bundle.directories for mark in marks if mark in path
+    ]
+
+
+W: Mapping[str, Any] = {"name": "w", "emptyDir": {}}
+AROUND = {"name": "v", "mountPath": "/etc/app"}
+
+
+@pytest.mark.parametrize(
+    "source", [{"configMap": {"name": "conf"}}, {"emptyDir": {}}], ids=["files", "a directory"]
+)
+def test_a_mount_inside_a_volume_finds_its_place_there(source: Mapping[str, Any]) -> None:
+    inner = {"name": "w", "mountPath": "/etc/app/more/below/"}
+    assert directories(source, inner, AROUND) == ["more", "more/below"]
+
+
+@pytest.mark.parametrize(
+    ("mounts"),
+    [
+        [AROUND, {"name": "w", "mountPath": "/etc/application"}],
+        [{**AROUND, "subPath": "sub.d"}, {"name": "w", "mountPath": "/etc/app/x"}],
+        [AROUND, {"name": "w", "mountPath": "/etc/app/app.conf"}],
+    ],
+    ids=["beside it", "below a part of it", "over a file of it"],
+)
+def test_a_mount_that_needs_no_place_in_a_volume_gets_none(mounts: list[Any]) -> None:
+    assert directories({"configMap": {"name": "conf"}}, *mounts) == []
+
+
+def test_a_place_is_made_in_the_nearest_volume_only() -> None:
+    mounts = [AROUND, {"name": "w", "mountPath": "/etc/app/x"}]
+    deepest = {"name": "v", "mountPath": "/etc/app/x/y", "subPath": "app.conf"}
+    assert directories({"configMap": {"name": "conf"}}, *mounts, deepest) == ["x"]
