@@ -65,7 +65,7 @@ def test_bad_updates_stop_within_the_budget_and_tell_why_until_a_good_one_heals(
     refuses = six.apply(unit("refuses", env={"AGENT_REFUSE": "1"}), code=3)
     failed_rollout(six, refuses, "exit status 1")
     absent = six.apply(unit("absent", start="/opt/lab/no-such-program"), code=3)
-    failed_rollout(six, absent, "exit status 203")
+    failed_rollout(six, absent, "no-such-program is not executable")
     dies = six.apply(unit("dies", env={"AGENT_DIE_AFTER": "3"}, min_ready=5), code=3)
     failed_rollout(six, dies, "died")
 
