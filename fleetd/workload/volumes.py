@@ -222,10 +222,13 @@ def _volume(copy: Copy, spec: PodSpec, volume: Volume, path: str) -> Parts:
         return Parts(directories=(*parents, (directory, _EMPTY_DIR_MODE), *held))
     if not files.written:
         parents = ((f"{copy.dir}/vol", 0o755),)
-    made = dict.fromkeys(((each, 0o755) for each in files.directories(directory)), None)
+    own = ((each, 0o755) for each in files.directories(directory))
     taken = {f"{directory}/{each}" for each in files.contents}
-    made |= dict.fromkeys(each for each in nested if each[0] not in taken)
-    return Parts(files.bundled(directory, _fs_group(spec)), directories=(*parents, *made))
+    places = (each for each in nested if each[0] not in taken)
+    return Parts(
+        files.bundled(directory, _fs_group(spec)),
+        directories=(*parents, *dict.fromkeys((*own, *places))),
+    )
 
 
 def _nested(spec: PodSpec, volume: str) -> Iterator[str]:
