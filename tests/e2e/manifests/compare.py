@@ -7,6 +7,7 @@ import hashlib
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -167,7 +168,9 @@ class Comparison:
 
     def _pod(self) -> None:
         """What containers of one pod have in common."""
-        told = [each.dump for each in self.found.values() if each.dump]
+        # Of those that live: the number of a namespace that has ended is given to another.
+        alive = [each for each in self.agent.containers if each.role != "init"]
+        told = [self.found[each.name].dump for each in alive if self.found[each.name].dump]
         pod = self.agent.pod
         if len(told) > 1:
             shared = {"net": True, "pid": bool(pod.get("hostPID"))}
@@ -324,31 +327,41 @@ class Comparison:
     # ---------------------------------------------------------------------- resources and units
 
     def _resources(self, container: Container, found: Found) -> None:
+        """Limits and shares, by properties of the unit or by flags of the engine."""
         limits = container.part("resources", "limits")
-        requests = container.part("resources", "requests")
-        podman = self.host.spec.runtime == "podman"
+        memory = asked.quantity(limits.get("memory") or 0)
+        cpu = asked.quantity(limits.get("cpu") or 0)
+        share = asked.quantity(container.part("resources", "requests").get("cpu") or 0) or cpu
+        critical = {"system-node-critical": Fraction(10), "system-cluster-critical": Fraction(5)}
+        share = max(share, critical.get(str(self.agent.pod.get("priorityClassName")), Fraction(0)))
+        self.not_run |= {_ENFORCED_NOWHERE["memory"]} if memory else set()
+        self.not_run |= {_ENFORCED_NOWHERE["cpu"]} if cpu else set()
+        shares = max(int(share * 1024), 2)
         config = part(found.inspected, "HostConfig")
-        if limits.get("memory") and (podman or config):
-            self.not_run.add(_ENFORCED_NOWHERE["memory"])
-            there = found.properties["MemoryMax"] if podman else config["Memory"]
-            self._row(container, "limits.memory", int(asked.quantity(limits["memory"])), int(there))
-        if limits.get("cpu") and (podman or config):
-            self.not_run.add(_ENFORCED_NOWHERE["cpu"])
-            wanted = asked.quantity(limits["cpu"])
-            if podman:
-                there = _seconds(found.properties["CPUQuotaPerSecUSec"])
-                self._row(container, "limits.cpu", -(-wanted * 100 // 1), round(there * 100))
-            else:
-                self._row(container, "limits.cpu", round(wanted * 10**9), config["NanoCpus"])
-        weight = requests.get("cpu", limits.get("cpu"))
-        if weight and (podman or config):
-            milli = asked.quantity(weight) * 1000
-            if podman:
-                there = found.properties["CPUWeight"]
-                self._row(container, "requests.cpu", str(max(int(milli) // 10, 1)), there)
-            else:
-                shares = max(int(milli) * 1024 // 1000, 2)
-                self._row(container, "requests.cpu", shares, config["CpuShares"])
+        if container.role == "init":
+            self._flags(container, memory, cpu, shares if share else 0)
+        elif self.host.spec.runtime == "podman":
+            unit = found.properties
+            quota = -(-cpu * 100 // 1) if cpu else 0
+            there = round(_seconds(unit["CPUQuotaPerSecUSec"]) * 100)
+            self._row(container, "limits.memory", str(memory or "infinity"), unit["MemoryMax"])
+            self._row(container, "limits.cpu", quota, there)
+            weight = str(max(int(share * 100), 1)) if share else "[not set]"
+            self._row(container, "requests.cpu", weight, unit["CPUWeight"])
+        elif config:
+            self._row(container, "limits.memory", memory, config["Memory"])
+            self._row(container, "limits.cpu", cpu * 10**9, config["NanoCpus"])
+            self._row(container, "requests.cpu", shares if share else 0, config["CpuShares"])
+
+    def _flags(self, container: Container, memory: Any, cpu: Any, shares: int) -> None:
+        """Of a container that is over, what its engine was told is in its launcher."""
+        copies = "/var/lib/fleetd-node/w"
+        script = f"{copies}/{self.agent.namespace}.{self.agent.name}/a/{container.name}.start.sh"
+        words = self.host.sh(f"cat {shlex.quote(script)}").stdout.split()
+        wanted = {"memory": memory, "cpus": f"{float(cpu):.3f}" if cpu else 0, "cpu-shares": shares}
+        for flag, value in wanted.items():
+            there = [word.partition("=")[2] for word in words if word.startswith(f"--{flag}=")]
+            self._row(container, f"--{flag}", [str(value)] if value else [], there)
 
     def _units(self, container: Container, found: Found) -> None:
         self._row(container, "unit", "active", found.properties["ActiveState"])

@@ -114,12 +114,15 @@ def tellings(host: Host, since: str) -> dict[str, list[Told]]:
     """What stand-ins have told since a cursor, by unit, in order."""
     fields = "MESSAGE,_SYSTEMD_UNIT,CONTAINER_NAME"
     command = f"journalctl --no-pager -q -o json --output-fields={fields}"
-    shown = host.sh(f"{command} --after-cursor={shlex.quote(since)} | grep -F standin || true")
+    # A terminal's lines end in a carriage return, for which journalctl shows numbers.
+    numbers = ",".join(str(each) for each in b"standin")
+    some = f"grep -E 'standin|:.{numbers}' || true"
+    shown = host.sh(f"{command} --after-cursor={shlex.quote(since)} | {some}")
     parts: dict[tuple[str, str], list[str]] = {}
     for line in shown.stdout.splitlines():
         entry = json.loads(line)
         message = entry.get("MESSAGE") or ""
-        if isinstance(message, list):  # of bytes: a terminal's lines end in a carriage return
+        if isinstance(message, list):
             message = bytes(message).decode("ascii", "replace")
         if found := _PART.match(message.strip("\r\n")):
             name = entry.get("CONTAINER_NAME")
