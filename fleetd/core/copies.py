@@ -79,7 +79,8 @@ class Copy:
     happens, None when time alone will not do. `active` says that a main unit runs, so that a
     restart would stop something. `foreign` are drop-ins that are not ours: reported only. A copy
     that is not in the ledger (`ledgered` false) is never ready. `replaced` are the units of the
-    host in whose place it runs, with how they were before, in words.
+    host in whose place it runs, with how they were before, in words. `restarted` is why a probe or
+    a hook had it started again last, where that is known.
     """
 
     ds: Key
@@ -100,6 +101,7 @@ class Copy:
     ledgered: bool = True
     replaced: tuple[str, ...] = ()
     members: tuple[Member, ...] = ()
+    restarted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +261,9 @@ def _judge_copy(
     probing = [name for name, role in entry.units.items() if role is Role.PROBE]
     probes = [_probe(view, name, several=len(probing) > 1) for name in probing]
     ready = started and not gone and all(probe is True for probe, _ in probes)
+    settle = SETTLE_S if restarts else 0.0
     active_for = min((unit.active_for_s or 0.0 for unit in mains), default=0.0)
-    rest = max(min_ready, SETTLE_S if restarts else 0.0) - active_for
+    rest = max(min_ready - _ready_for(view, probing, active_for), settle - active_for)
     phase = _phase(units)
     return Copy(
         ds=entry.ds,
@@ -280,6 +283,7 @@ def _judge_copy(
         message=_message(units, probes, damage, ready=ready, rest=rest),
         replaced=tuple(f"{name} (was {was})" for name, was in entry.replaced.items()),
         members=tuple(_members(view, units)),
+        restarted=_restarted(units, probes),
     )
 
 
@@ -370,6 +374,22 @@ def _phase(units: _Units) -> Phase:
     if states & {"activating", "deactivating"} or any(unit.job for unit in units.living):
         return Phase.STARTING
     return Phase.STOPPED
+
+
+def _ready_for(view: HostView, probing: list[str], active_for: float) -> float:
+    """How long all that are up have also passed their probes (K 78)."""
+    beside = (view.units.get(name.replace(".probe.", ".")) for name in probing)
+    passing = [unit.passing_for_s for unit in beside if unit is not None]
+    return min([active_for, *(seconds for seconds in passing if seconds is not None)])
+
+
+def _restarted(units: _Units, probes: list[tuple[bool | None, str]]) -> str:
+    """Why a probe or a hook had a container started again, while that is known."""
+    for unit in units.living:
+        if unit.sub == "auto-restart" and unit.probe is False:
+            return unit.probe_message
+    found = (text.partition("restarted: ") for _, text in probes)
+    return next((cause for _, said, cause in found if said), "")
 
 
 def _probe(view: HostView, name: str, *, several: bool) -> tuple[bool | None, str]:

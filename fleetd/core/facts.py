@@ -134,7 +134,8 @@ class UnitState:
 
     `active_for_s` is the time in the present active state on the host's clock; None when not
     active. `stamp_revision`/`stamp_invocation` are what the unit's last start wrote ("" when
-    nothing). `probe` is None where there is no result for this invocation.
+    nothing). `probe` is None where there is no result for this invocation; where it passes,
+    `passing_for_s` says for how long, on the host's clock, if that is known.
     """
 
     id: str
@@ -155,6 +156,7 @@ class UnitState:
     stamp_invocation: str = ""
     probe: bool | None = None
     probe_message: str = ""
+    passing_for_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleetd.core.actions import (
     Action,
@@ -175,7 +175,7 @@ _TOLD = {
 
 
 def _events(turns: Sequence[_Turn], refusals: Sequence[str], now: float) -> Iterator[EventRecord]:
-    """What a rollout came to in this pass, and removals that were not done."""
+    """What a rollout came to in this pass, what died, and removals that were not done."""
     for turn in turns:
         before, after = turn.state.rollout, turn.rolled.progress.record
         if before is None or (before.revision, before.state) != (after.revision, after.state):
@@ -183,8 +183,21 @@ def _events(turns: Sequence[_Turn], refusals: Sequence[str], now: float) -> Iter
             failed = after.state is RolloutState.FAILED
             reason = "RolloutResumed" if _resumed(before, after) else _TOLD[after.state]
             yield _event(turn.state.key, reason, message, now, warning=failed)
+        yield from _restarts(turn, now)
     for refusal in refusals:
         yield _event(Key("", "removals"), str(Reason.REMOVAL_GUARD), refusal, now, warning=True)
+
+
+def _restarts(turn: _Turn, now: float) -> Iterator[EventRecord]:
+    """Copies that systemd has started again since the last look, each once however often."""
+    before = {(record.node, record.slot): record for record in turn.state.instances}
+    for place in turn.places:
+        for copy in place.copies if place.known else ():
+            known = before.get((place.name, str(copy.slot)))
+            if known is not None and copy.restarts > known.restarts:
+                message = f"started again by systemd: {copy.restarted or 'it had ended'}"
+                event = _event(turn.state.key, "Restarted", message, now, warning=True)
+                yield replace(event, node=place.name)
 
 
 def _resumed(before: RolloutRecord | None, after: RolloutRecord) -> bool:

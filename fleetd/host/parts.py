@@ -47,6 +47,8 @@ class ProbeResult(NamedTuple):
     invocation: str
     ok: bool
     message: str
+    since_s: float | None = None
+    """The uptime at which it began to pass."""
 
 
 def read_clock(rows: Sequence[str]) -> Clock:
@@ -155,13 +157,15 @@ def read_stamps(rows: Sequence[str]) -> dict[str, Stamp]:
 
 
 def read_probes(rows: Sequence[str]) -> dict[str, ProbeResult]:
-    """`unit, invocation, ok|fail, message`."""
+    """`unit, invocation, ok[@uptime]|fail, message`."""
     results = {}
     for row in rows:
-        unit, invocation, word, *message = lines.split(row)
+        unit, invocation, said, *message = lines.split(row)
+        word, _, since = said.partition("@")
         if word not in {"ok", "fail"}:
-            raise ValueError(f"{word!r} is no probe result")
-        results[unit] = ProbeResult(invocation, word == "ok", " ".join(message))
+            raise ValueError(f"{said!r} is no probe result")
+        since_s = float(since) if since else None
+        results[unit] = ProbeResult(invocation, word == "ok", " ".join(message), since_s)
     return results
 
 
@@ -220,6 +224,11 @@ def _unit(
         stamp_invocation=stamp.invocation if stamp else "",
         probe=probe.ok if probe else None,
         probe_message=probe.message if probe else "",
+        passing_for_s=(
+            round(max(0.0, uptime_s - probe.since_s), 2)
+            if probe and probe.ok and probe.since_s is not None
+            else None
+        ),
     )
 
 

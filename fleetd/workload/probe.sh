@@ -31,6 +31,12 @@ tell() {
   fi
 }
 
+# tell_ok: since when, by the host's clock, counts for minReadySeconds.
+tell_ok() {
+  [ -n "$since" ] || { clock && since=$now; }
+  tell "ok@$since" "${cause:+restarted: $cause}"
+}
+
 # begin: waits for a start of the workload; `cause` is why we stopped it before, if it was us.
 begin() {
   invocation=
@@ -38,7 +44,7 @@ begin() {
     sleep 1
   done
   invocation=$running
-  last='' told='' cause='' started=''
+  last='' told='' cause='' started='' since=''
   if [ -r "$result" ]; then
     IFS= read -r told <"$result"
     last=${told%% *}
@@ -48,6 +54,12 @@ begin() {
       cause=${told#* fail }
       ;;
     *'restarted: '*) [ "$last" != "$invocation" ] || cause=${told#*restarted: } ;;
+  esac
+  case $told in
+    "$invocation ok@"*)
+      since=${told#*@}
+      since=${since%% *}
+      ;;
   esac
   # A loop that begins anew does not take a start back that was seen.
   if ! asks startup || { [ "$last" = "$invocation" ] && [ "${told#* fail startup}" = "$told" ] &&
@@ -100,9 +112,9 @@ pass_liveness() { :; }
 miss_liveness() { :; }
 fail_liveness() { fall liveness; }
 
-pass_readiness() { state=ok && tell ok "${cause:+restarted: $cause}"; }
+pass_readiness() { state=ok && tell_ok; }
 miss_readiness() { [ "$state" = ok ] || fail_readiness; }
-fail_readiness() { state=fail && tell fail "readiness probe fails: $message${cause:+; restarted: $cause}"; }
+fail_readiness() { state=fail since='' && tell fail "readiness probe fails: $message${cause:+; restarted: $cause}"; }
 
 # fall PROBE: the workload must go. Its unit takes this loop with it as soon as it has ended.
 fall() {
@@ -129,7 +141,7 @@ follow() {
     same_start || return 0
   fi
   if ! asks readiness; then
-    tell ok "${cause:+restarted: $cause}"
+    tell_ok
   elif asks liveness; then
     watch readiness &
     reader=$!

@@ -92,6 +92,13 @@ def test_time_left_until_available() -> None:
     assert one(CRASHING).ready_in_s is None
 
 
+def test_time_counts_from_when_the_probes_pass() -> None:
+    late = replace(GOOD, age=300.0, probed=True, probe=True, passing_for=4.0)
+    assert one(late, min_ready=30.0).ready_in_s == 26.0
+    assert one(late, min_ready=3.0).available
+    assert one(replace(late, restarts=1), min_ready=0.0).available  # it has run for long enough
+
+
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [

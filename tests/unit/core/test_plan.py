@@ -354,3 +354,14 @@ def test_memory_of_a_copy_follows_what_is_seen_only() -> None:
 
 def test_verdict_names_the_mode() -> None:
     assert verdict(decide("old%", STATE).decisions[0]) == "repair/reload:Drift"
+
+
+def test_a_restart_by_systemd_is_told_once_with_its_reason() -> None:
+    known = replace(STATE, instances=(replace(LAST, restarts=1),))
+    why = "liveness probe failed: HTTP status 503"
+    box = Box(restarts=2, probed=True, probe=True, probe_message=f"restarted: {why}")
+    (event,) = [e for e in plan(world({"n0": seen(box)}, known), NOW).events if e.node]
+    assert (event.node, event.reason, event.warning) == ("n0", "Restarted", True)
+    assert event.message == f"started again by systemd: {why}"
+    told = replace(STATE, instances=(replace(LAST, restarts=2),))
+    assert not [e for e in plan(world({"n0": seen(box)}, told), NOW).events if e.node]

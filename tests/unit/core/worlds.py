@@ -95,6 +95,7 @@ class Box:
     ledgered: bool = True
     probe: bool | None = None
     probe_message: str = ""
+    passing_for: float | None = None
     probed: bool = False
     drop_ins: tuple[str, ...] = ()
     ds: Key = AGENT
@@ -129,6 +130,7 @@ class Box:
             stamp_invocation="i1",
             probe=self.probe,
             probe_message=self.probe_message,
+            passing_for_s=self.passing_for,
         )
         if not self.probed:
             return (main,)

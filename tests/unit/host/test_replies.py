@@ -26,6 +26,7 @@ from fleetd.core.facts import (
     Unknown,
 )
 from fleetd.core.meta import Key
+from fleetd.host import parts
 from fleetd.host.replies import (
     LIMIT,
     Failed,
@@ -369,3 +370,22 @@ def test_an_unknown_part_stays_unknown(observation: Observation, name: str) -> N
     part = getattr(seen(read(render_reply(NONCE, Ok(broken)))), name)
     assert isinstance(part, Unknown)
     assert "the disk is on fire" in part.why
+
+
+def test_a_pass_counts_from_when_it_began_by_the_hosts_clock() -> None:
+    probes = parts.read_probes(["a.service\ti1\tok@40\t-", "b.service\ti1\tok\t-"])
+    rows = [
+        row
+        for name in ("a.service", "b.service")
+        for row in (
+            f"Id={name}",
+            "LoadState=loaded",
+            "ActiveState=active",
+            "SubState=running",
+            "InvocationID=i1",
+            "",
+        )
+    ]
+    a, b = parts.read_units(rows, 100.0, {}, probes)
+    assert (a.probe, a.passing_for_s) == (True, 60.0)
+    assert (b.probe, b.passing_for_s) == (True, None)

@@ -136,10 +136,27 @@ def test_a_loop_that_begins_anew_goes_on_with_the_start_that_it_finds(host: Host
     with host.probing(bundle):
         host.until("i1 fail startup probe has not passed yet: exit status 1")
     host.engine("[ $1 = x ]")
-    place = host.root / "run/probe" / UNIT
-    place.write_text("i1 fail readiness probe fails: exit status 1\n")  # it had started
+    host.place.write_text("i1 fail readiness probe fails: exit status 1\n")  # it had started
     with host.probing(bundle):
         host.until("i1 ok")
+
+
+def test_a_pass_says_since_when_and_a_loop_that_begins_anew_does_not_change_that(
+    host: Host,
+) -> None:
+    host.link("true")
+    host.start("i1")
+    host.place.parent.mkdir()
+    host.place.write_text("i1 ok@17 \n")
+    bundle = probe(exec={"command": ["true"]})
+    with host.probing(bundle):
+        until((host.root / "slept").exists, host.result)
+        assert host.place.read_text() == "i1 ok@17 \n"
+        host.start("i2")
+        host.until("i2 ok")
+        with Path("/proc/uptime").open() as uptime:
+            now = float(uptime.read().split()[0])
+        assert now - 60 < int(host.place.read_text().split("@")[1]) <= now
 
 
 # ----------------------------------------------------------------------------- startup, liveness
