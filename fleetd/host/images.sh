@@ -1,7 +1,7 @@
 # The book of images: which ones fleetd brought to this host, and which of them are needed yet.
 #
-# `$STATE/images` has a line `brought RUNTIME ID DS STATE NAME` for each image that was not here before fleetd
-# brought it (DS is `-` for one that was pushed; STATE is `used` once a copy had it, else `new`), and lines
+# `$STATE/images` has a line `pulled RUNTIME ID NAME DS STATE`, or `pushed` in its place, for each name of an image
+# that was not here before fleetd brought it (STATE is `used` once a copy had it, else `new`), and lines
 # `previous DS IMAGE` for what the copies of a DaemonSet had before their present ones. What is not in the book is
 # never removed, nor what anything else here has a name or a container for. Before an image is fetched, the ids
 # that are here are written into `$STATE/fetch/OP`, so that after any cut it is still known what was new.
@@ -104,7 +104,10 @@ settle_locked() {
   IFS=$TAB read -r engine image owner name <"$STATE/fetch/$1" || return 1
   image_id "$engine" "$image" && load_book || return 1
   if [ -n "$ID" ] && new_here "$1"; then
-    note_image "$engine" "$ID" "$owner" "$name"
+    how=pulled
+    [ "$owner" != - ] || how=pushed
+    has_entry "$how$TAB$engine$TAB$ID$TAB$name" ||
+      BOOK="$BOOK$how$TAB$engine$TAB$ID$TAB$name$TAB$owner${TAB}new$NL"
     put_book || return 1
   fi
   rm -f -- "$STATE/fetch/$1"
@@ -112,16 +115,14 @@ settle_locked() {
 
 # new_here OP: whether the image ID was brought by us, by this fetch or an earlier one.
 new_here() {
-  case $NL$BOOK in *"${NL}brought$TAB$engine$TAB$ID$TAB"*) return 0 ;; esac
+  ! has_entry "pulled$TAB$engine$TAB$ID" && ! has_entry "pushed$TAB$engine$TAB$ID" || return 0
   ! has "$(cat "$STATE/fetch/$1")$NL" "$ID"
 }
 
-# note_image RUNTIME ID DS NAME: adds it to BOOK, unless it is there.
-note_image() {
-  case $NL$BOOK in
-    *"${NL}brought$TAB$1$TAB$2$TAB"*"$TAB$4$NL"*) return 0 ;;
-  esac
-  BOOK="${BOOK}brought$TAB$1$TAB$2$TAB$3${TAB}new$TAB$4$NL"
+# has_entry FIELDS: whether a line of BOOK begins with these.
+has_entry() {
+  case $NL$BOOK in *"$NL$1$TAB"*) return 0 ;; esac
+  return 1
 }
 
 # settle_rest: under the lock; fetches that a cut left unsettled.
@@ -182,7 +183,7 @@ collect_images() {
   each drop_previous "$BOOK"
   BOOK=$KEPT
   for engine in podman docker; do
-    case $NL$BOOK in *"${NL}brought$TAB$engine$TAB"*) ;; *) continue ;; esac
+    has_entry "pulled$TAB$engine" || has_entry "pushed$TAB$engine" || continue
     command -v "$engine" >/dev/null 2>&1 || continue
     image_ids "$engine" || continue
     HERE=$IDS NEEDED='' KEPT=''
@@ -215,19 +216,22 @@ need() {
   [ -z "$ID" ] || NEEDED=$NEEDED$ID$NL
 }
 
-# keep_or_collect brought RUNTIME ID DS STATE NAME
+# keep_or_collect KIND RUNTIME ID NAME DS STATE
 keep_or_collect() {
   entry=$line
-  if [ "$1:$2" != "brought:$engine" ]; then
-    KEPT=$KEPT$entry$NL
-    return 0
-  fi
+  case $1:$2 in
+    "pulled:$engine" | "pushed:$engine") ;;
+    *)
+      KEPT=$KEPT$entry$NL
+      return 0
+      ;;
+  esac
   has "$HERE" "$3" || return 0
   if has "$NEEDED" "$3"; then
-    KEPT="${KEPT}brought$TAB$2$TAB$3$TAB$4${TAB}used$TAB$6$NL"
+    KEPT="$KEPT$1$TAB$2$TAB$3$TAB$4$TAB$5${TAB}used$NL"
     return 0
   fi
-  case $CHANGED_DS:$5:$SUPERSEDED:$4 in
+  case $CHANGED_DS:$6:$SUPERSEDED:$5 in
     '*':* | *:used:* | "$CHANGED_DS:new:1:$CHANGED_DS")
       has "$GONE_IDS" "$3" || remove_image "$2" "$3" || KEPT=$KEPT$entry$NL
       ;;
@@ -243,7 +247,7 @@ remove_image() {
   IFS=$TAB$NL' '
   for tag in $tags; do
     full_name "$tag"
-    case $NL$BOOK in *"${NL}brought$TAB$1$TAB$2$TAB"*"$TAB$FULL$NL"*) ;; *) return 1 ;; esac
+    has_entry "pulled$TAB$1$TAB$2$TAB$FULL" || has_entry "pushed$TAB$1$TAB$2$TAB$FULL" || return 1
   done
   for tag in $tags; do
     timeout -k 10 120 "$1" rmi -- "$tag" >/dev/null 2>&1 9>&- || return 1

@@ -180,10 +180,7 @@ pull_present() {
   id=${shown%% *} shown=${shown#* } digest=-
   platform=${shown%% *} known=0
   case $RUNTIME:$2 in docker:* | *:pulled) known=1 ;; esac
-  [ "$known" = 1 ] || ! load_book || case $NL$BOOK in
-    *"${NL}brought$TAB$RUNTIME${TAB}sha256:${id#sha256:}$TAB-$TAB"*) ;;
-    *"${NL}brought$TAB$RUNTIME${TAB}sha256:${id#sha256:}$TAB"*) known=1 ;;
-  esac
+  if [ "$known" = 0 ] && load_book && has_entry "pulled$TAB$RUNTIME${TAB}sha256:${id#sha256:}"; then known=1; fi
   if [ "$known" = 1 ]; then
     repository=${1%%@*}
     case ${repository##*/} in *:*) repository=${repository%:*} ;; esac
