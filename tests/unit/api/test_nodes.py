@@ -9,7 +9,7 @@ from fleetd.api.nodes import Nodes
 from fleetd.api.reports import Marks
 from fleetd.core.node import Host, Inventory, Node, Ssh, Taint
 from fleetd.core.nodes import nodes_of
-from fleetd.core.records import AuditRecord, NodeRecord
+from fleetd.core.records import AuditRecord, NodeRecord, TaintRecord
 from fleetd.core.views import node_view
 from fleetd.errors import InvalidInput, NotFound, Refused
 from fleetd.ports import Put
@@ -205,3 +205,18 @@ def test_a_drain_cordons_and_keeps_every_agent_away_until_it_is_undone(
     }
     assert nodes.drain("n1", on=False)
     assert sorted(taints(store)) == sorted(before)
+
+
+def since(store: FakeStore) -> dict[str, float]:
+    return {row.key: row.added for row in store.read(TaintRecord)}
+
+
+def test_a_noexecute_taint_counts_from_when_it_was_set(store: FakeStore, nodes: Nodes) -> None:
+    nodes.taint("n1", ["repair:NoExecute", "other:NoSchedule"])
+    assert since(store) == {"gpu": 5.0, "repair": 5.0}
+    later = Nodes(store, {"n1": HOST}, now=9.0, who="ann")
+    later.cordon("n1", on=True)
+    assert since(store) == {"gpu": 5.0, "repair": 5.0}
+    later.taint("n1", ["repair-"])
+    later.taint("n1", ["repair:NoExecute"])
+    assert since(store) == {"gpu": 5.0, "repair": 9.0}

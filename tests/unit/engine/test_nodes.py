@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from fleetd.core.facts import Clock, HostFacts, Known, Observation, Part, Unknown
-from fleetd.core.node import Node, Ssh
-from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord
-from fleetd.engine.nodes import identify, remember
+from fleetd.core.node import Node, Ssh, Taint
+from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord, TaintRecord
+from fleetd.engine.nodes import identify, remember, time_taints
 from fleetd.ports import Put
 from fleetd.testing.store import FakeStore
 
@@ -142,3 +142,42 @@ def test_a_leaver_that_nobody_replaces_stays() -> None:
     found = identify(nodes, {"a": seen("m1"), "old": seen("m9")}, FakeStore())
     assert found.nodes == tuple(nodes)
     assert (found.changes, found.notes) == ((), ())
+
+
+def tainted(*taints: Taint) -> Node:
+    return replace(NODE, taints=taints)
+
+
+REPAIR = Taint("repair", "", "NoExecute")
+
+
+def test_a_taint_keeps_the_time_at_which_it_was_met_first() -> None:
+    store = FakeStore()
+    for now in (100.0, 200.0):
+        (node,), changes = time_taints([tainted(REPAIR)], store, now)
+        store.commit(changes)
+        assert node.since == {REPAIR: 100.0}
+        assert bool(changes) is (now == 100.0)
+
+
+def test_a_taint_that_comes_back_begins_anew() -> None:
+    store = FakeStore()
+    for now, node in ((100.0, tainted(REPAIR)), (200.0, tainted())):
+        store.commit(time_taints([node], store, now)[1])
+    (timed,), _ = time_taints([tainted(REPAIR)], store, 300.0)
+    assert timed.since == {REPAIR: 300.0}
+
+
+def test_another_value_is_another_taint() -> None:
+    store = FakeStore()
+    other = Taint("repair", "disk", "NoExecute")
+    store.commit(time_taints([tainted(REPAIR)], store, 100.0)[1])
+    (node,), changes = time_taints([tainted(other)], store, 200.0)
+    store.commit(changes)
+    assert node.since == {other: 200.0}
+    assert [row.value for row in store.read(TaintRecord)] == ["disk"]
+
+
+def test_only_noexecute_is_timed() -> None:
+    (node,), changes = time_taints([tainted(Taint("a", "", "NoSchedule"))], FakeStore(), 1.0)
+    assert (node.since, changes) == ({}, ())

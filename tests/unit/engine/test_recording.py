@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -126,3 +127,20 @@ def test_a_run_over_some_writes_nothing_of_others() -> None:
     for kind in (RolloutRecord, InstanceRecord, EventRecord, SlotRecord):
         assert store.read(kind, name="other") == ()
     assert store.read(RolloutRecord, name="agent") != ()
+
+
+def test_a_condition_keeps_the_time_of_its_status() -> None:
+    store = FakeStore()
+    daemonset = agent("v1")
+    revision = Sim(None, store).put(daemonset)  # type: ignore[arg-type]  # there is no fleet
+    told: list[dict[str, str]] = []
+    for now, states in ((100.0, revision), (200.0, revision), (300.0, "r9")):
+        state = SetState(daemonset, states, store.read(RolloutRecord)[0] if told else None)
+        box = Known(observation(Box(revision=revision)))
+        world = World((node("n1"),), (state,), {"n1": box}, FLEET)
+        record_plan(store, plan(world, now), None, now)
+        (row,) = store.read(StatusRecord)
+        found = json.loads(row.status_json)["conditions"]
+        told.append({each["type"]: each["lastTransitionTime"][-4:] for each in found})
+    first = dict.fromkeys(("Progressing", "Available", "Degraded"), ":40Z")
+    assert told == [first, first, {**first, "Progressing": ":00Z"}]
