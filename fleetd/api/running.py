@@ -66,7 +66,7 @@ async def drain(
     progress: Progress,
     changes: tuple[Change, ...],
 ) -> Report:
-    """Take copies off nodes, or bring them back, and report on these nodes alone.
+    """Take copies off nodes, or bring them back; what is done elsewhere is told, and not judged.
 
     Done is what was seen to be done: a copy on a host that does not answer counts as there.
     """
@@ -82,7 +82,7 @@ async def drain(
         for key, hosts in report.holders.items()
     }
     holders = {key: hosts for key, hosts in holders.items() if hosts}
-    entries = tuple(entry for entry in report.entries if entry.node in nodes)
+    entries = tuple(entry for entry in report.entries if entry.outcome or entry.node in nodes)
     return replace(
         report,
         entries=entries,
