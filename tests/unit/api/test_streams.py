@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -41,6 +41,11 @@ class Pieces:
             on_stdout(piece.replace(b"{mark}", begin_mark(nonce).encode()))
         on_stderr(b"warning\n")
         return self.output
+
+    async def upload(
+        self, name: str, ssh: Ssh, stdin: bytes, chunks: AsyncIterator[bytes], *, timeout_s: float
+    ) -> Output:
+        raise AssertionError("nothing is sent here")
 
 
 def unheard(data: bytes, stderr: bool) -> None:
