@@ -169,9 +169,7 @@ def test_undo_has_to_know_where_to(desk: Desk) -> None:
     desk.apply(daemonset())
     with pytest.raises(Refused, match="no last revision to roll back to"):
         desk.undo()
-    with pytest.raises(
-        NotFound, match=r"unable to find .* revision 7 of .*; there are 1"
-    ):
+    with pytest.raises(NotFound, match=r"unable to find .* revision 7 of .*; there are 1"):
         desk.undo(to=7)
     with pytest.raises(NotFound, match="DaemonSet default/nobody"):
         desk.undo("nobody")
