@@ -129,13 +129,14 @@ class Comparison:
         capabilities = mine if wanted.privileged else wanted.capabilities & mine
         if lacking := wanted.capabilities - mine:
             self.not_run.add(f"capabilities that this lab's hosts lack: {', '.join(lacking)}")
-        self._row(container, "capabilities", sorted(capabilities), sorted(_caps(found, "CapBnd")))
-        effective = _caps(found, "CapEff")
+        bounding, effective = _caps(found, "CapBnd"), _caps(found, "CapEff")
+        self._row(container, "capabilities that lack", [], sorted(capabilities - bounding))
+        self._row(container, "capabilities beyond", [], sorted(bounding - capabilities))
         if wanted.uid == 0:
-            self._row(container, "effective capabilities", sorted(capabilities), sorted(effective))
-        else:
-            beyond = sorted(effective - capabilities)
-            self._row(container, "effective capabilities beyond the allowed", [], beyond)
+            lacking = sorted(capabilities - effective)
+            self._row(container, "effective capabilities that lack", [], lacking)
+        beyond = sorted(effective - capabilities)
+        self._row(container, "effective capabilities beyond", [], beyond)
         no_new = found.status("NoNewPrivs") == "1"
         self._row(container, "allowPrivilegeEscalation", not wanted.no_new_privileges, not no_new)
         if wanted.seccomp is not None:
@@ -243,8 +244,16 @@ class Comparison:
             read_only = bool(wanted.get("readOnly")) or (content and mount.kind != "tmpfs")
             self._row(container, f"mount {target} readOnly", read_only, mount.read_only)
             propagation = wanted.get("mountPropagation") or "None"
-            self._row(container, f"mount {target} propagation", propagation, mount.propagation)
+            if not self._propagated_anyway(volume):
+                self._row(container, f"mount {target} propagation", propagation, mount.propagation)
             self._source(container, wanted, volume, (found, mount, where))
+
+    def _propagated_anyway(self, volume: Document) -> bool:
+        """Whether docker takes no wish: what holds its own data, or lies in that, it propagates."""
+        path = str(part(volume, "hostPath").get("path", "")).rstrip("/")
+        own = "/var/lib/docker"
+        related = bool(volume.get("hostPath")) and f"{own}/".startswith(f"{path}/")
+        return self.host.spec.runtime == "docker" and (related or path.startswith(own))
 
     def _source(self, container: Container, wanted: Document, volume: Document, seen: Any) -> None:
         found, mount, where = seen
@@ -337,30 +346,26 @@ class Comparison:
         self.not_run |= {_ENFORCED_NOWHERE["memory"]} if memory else set()
         self.not_run |= {_ENFORCED_NOWHERE["cpu"]} if cpu else set()
         shares = max(int(share * 1024), 2)
-        config = part(found.inspected, "HostConfig")
-        if container.role == "init":
+        if container.role == "init" or self.host.spec.runtime == "docker":
             self._flags(container, memory, cpu, shares if share else 0)
-        elif self.host.spec.runtime == "podman":
-            unit = found.properties
-            quota = -(-cpu * 100 // 1) if cpu else 0
-            there = round(_seconds(unit["CPUQuotaPerSecUSec"]) * 100)
-            self._row(container, "limits.memory", str(memory or "infinity"), unit["MemoryMax"])
-            self._row(container, "limits.cpu", quota, there)
-            weight = str(max(int(share * 100), 1)) if share else "[not set]"
-            self._row(container, "requests.cpu", weight, unit["CPUWeight"])
-        elif config:
-            self._row(container, "limits.memory", memory, config["Memory"])
-            self._row(container, "limits.cpu", cpu * 10**9, config["NanoCpus"])
-            self._row(container, "requests.cpu", shares if share else 0, config["CpuShares"])
+            return
+        unit = found.properties
+        quota = -(-cpu * 100 // 1) if cpu else 0
+        there = round(_seconds(unit["CPUQuotaPerSecUSec"]) * 100)
+        self._row(container, "limits.memory", str(memory or "infinity"), unit["MemoryMax"])
+        self._row(container, "limits.cpu", quota, there)
+        weight = str(max(int(share * 100), 1)) if share else "[not set]"
+        self._row(container, "requests.cpu", weight, unit["CPUWeight"])
 
     def _flags(self, container: Container, memory: Any, cpu: Any, shares: int) -> None:
-        """Of a container that is over, what its engine was told is in its launcher."""
+        """What the engine was told, of a container that may be over: it is in its launcher."""
         copies = "/var/lib/fleetd-node/w"
         script = f"{copies}/{self.agent.namespace}.{self.agent.name}/a/{container.name}.start.sh"
         words = self.host.sh(f"cat {shlex.quote(script)}").stdout.split()
         wanted = {"memory": memory, "cpus": f"{float(cpu):.3f}" if cpu else 0, "cpu-shares": shares}
         for flag, value in wanted.items():
-            there = [word.partition("=")[2] for word in words if word.startswith(f"--{flag}=")]
+            flags = [word.rstrip(";") for word in words if word.startswith(f"--{flag}=")]
+            there = [word.partition("=")[2] for word in flags]
             self._row(container, f"--{flag}", [str(value)] if value else [], there)
 
     def _units(self, container: Container, found: Found) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -19,7 +20,14 @@ from tests.e2e.lab import Entry, Fleet, Host
 from tests.e2e.manifests.compare import Comparison, Row
 from tests.e2e.manifests.found import cursor, look
 from tests.e2e.manifests.images import Image
-from tests.e2e.manifests.manifest import Agent, Document, Manifest, part
+from tests.e2e.manifests.manifest import (
+    Agent,
+    Document,
+    Manifest,
+    Reference,
+    made_up,
+    part,
+)
 from tests.e2e.proof import leftovers, wipe
 
 #: How long probes and hooks get to be seen, after the copy is available.
@@ -36,6 +44,15 @@ _MAKE: Final = {
     "Socket": "mkdir -p $(dirname {0}) && perl -MIO::Socket::UNIX -e"
     " 'IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 1) or die $!' {0}",
 }
+
+
+_EDITOR: Final = """import sys, yaml
+with open(sys.argv[1]) as file:
+    document = yaml.safe_load(file)
+document.setdefault({field!r}, {{}}).update({values!r})
+with open(sys.argv[1], "w") as file:
+    yaml.safe_dump(document, file)
+"""
 
 
 @dataclass
@@ -118,21 +135,38 @@ class _Course:
 
     def _supply(self) -> list[Path]:
         """The files to apply. What is missing is refused by name first."""
-        if not self.manifest.supplied:
-            return [self.manifest.path]
-        refused = self.admin.fleetd("apply", self.manifest.path, code=2)
-        for namespace, reference in self.manifest.missing:
+        manifest, directory = self.manifest, self.admin.directory
+        lacking = [*manifest.missing, *manifest.incomplete]
+        if not lacking:
+            return [manifest.path]
+        refused = self.admin.fleetd("apply", manifest.path, code=2)
+        for namespace, reference in lacking:
             self.outcome.supplied.append(f"{reference.kind} {namespace}/{reference.name}")
             if reference.keys == {".dockerconfigjson"}:
                 continue
             if reference.kind not in refused.stderr or reference.name not in refused.stderr:
                 missing = f"{reference.kind} {reference.name}"
                 self.outcome.problems.append(f"{missing} is missing, and was not named:\n{refused}")
-        supplied = self.admin.directory / "supplied.yaml"
-        supplied.write_text(yaml.safe_dump_all(self.manifest.supplied))
-        return [self.manifest.path, supplied]
+        for namespace, reference in manifest.incomplete:
+            self._complete(namespace, reference)
+        if not manifest.missing:
+            return [manifest.path]
+        supplied = directory / "supplied.yaml"
+        supplied.write_text(yaml.safe_dump_all(manifest.supplied))
+        return [manifest.path, supplied]
 
-    # ----------------------------------------------------------------------------------- host
+    def _complete(self, namespace: str, reference: Reference) -> None:
+        """Add keys to an object of the file as an operator does who may not change the file."""
+        alone = self.admin.write(self.manifest.held(namespace, reference), name="alone.yaml")
+        self.admin.fleetd("apply", alone)
+        values = {key: made_up(reference.name, key) for key in sorted(reference.keys)}
+        field_name = "stringData" if reference.kind == "Secret" else "data"
+        editor = self.admin.directory / "editor.py"
+        editor.write_text(_EDITOR.format(field=field_name, values=values))
+        words = ["edit", reference.kind.lower(), reference.name, "-n", namespace]
+        env = {**self.admin.env, "KUBE_EDITOR": f"{sys.executable} {editor}"}
+        ended = self.admin.fleet.coordinator(self.admin.argv(*words), env=env)
+        assert ended.returncode == 0, ended.stderr
 
     def _entry(self) -> Entry:
         """The host with all labels that selectors ask for, and a taint that is tolerated."""

@@ -22,7 +22,7 @@ from tests.e2e.manifests.manifest import Agent, Container
 Told = dict[str, Any]
 """One telling of the stand-in: see standin.c."""
 
-_PART: Final = re.compile(r"standin (\S+) (\d+)/(\d+) (.*)", re.DOTALL)
+_PART: Final = re.compile(r"standin (\S+) (\d+)/(\d+) \|(.*)\|", re.DOTALL)
 _ASKED: Final = (
     *("ActiveState", "MemoryMax", "CPUQuotaPerSecUSec", "CPUWeight", "TimeoutStopUSec"),
     *("OOMScoreAdjust", "Type", "NRestarts", "After", "InvocationID"),

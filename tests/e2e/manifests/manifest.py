@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -146,27 +146,53 @@ class Manifest:
                 for each in [*self.of_kind(kind), *self.supplied]
                 if each["kind"] == kind and _namespace(each) == _namespace(document)
             }
+            for namespace, reference in self.incomplete:
+                if namespace == _namespace(document):
+                    added = {key: made_up(reference.name, key).encode() for key in reference.keys}
+                    mine[reference.kind, reference.name] |= added
             found.append(Agent(document, mine))
         return found
 
     @cached_property
     def missing(self) -> list[tuple[str, Reference]]:
         """What the file refers to, must have and does not hold: (namespace, reference)."""
-        there = {
-            (_namespace(each), kind, each["metadata"]["name"])
-            for kind in ("ConfigMap", "Secret")
-            for each in self.of_kind(kind)
-        }
+        return [each for each in self._required if self._held(*each) is None]
+
+    @cached_property
+    def incomplete(self) -> list[tuple[str, Reference]]:
+        """What the file holds without keys that it refers to: (namespace, those keys of it)."""
+        found = []
+        for namespace, reference in self._required:
+            held = self._held(namespace, reference)
+            lacking = reference.keys - set(_content(held)) if held is not None else None
+            if lacking:
+                found.append((namespace, replace(reference, keys=frozenset(lacking))))
+        return found
+
+    @cached_property
+    def _required(self) -> list[tuple[str, Reference]]:
         merged: dict[tuple[str, str, str], set[str]] = {}
         for document in self.of_kind("DaemonSet"):
             for reference in references(part(document, "spec", "template", "spec")):
-                key = (_namespace(document), reference.kind, reference.name)
-                if not reference.optional and key not in there:
+                if not reference.optional:
+                    key = (_namespace(document), reference.kind, reference.name)
                     merged.setdefault(key, set()).update(reference.keys)
         return [
             (namespace, Reference(kind, name, frozenset(keys)))
             for (namespace, kind, name), keys in merged.items()
         ]
+
+    def _held(self, namespace: str, reference: Reference) -> Document | None:
+        for each in self.of_kind(reference.kind):
+            if (_namespace(each), each["metadata"]["name"]) == (namespace, reference.name):
+                return each
+        return None
+
+    def held(self, namespace: str, reference: Reference) -> Document:
+        """The object as the file has it."""
+        found = self._held(namespace, reference)
+        assert found is not None
+        return found
 
     @cached_property
     def supplied(self) -> list[Document]:
@@ -219,6 +245,11 @@ def number(value: Any) -> int:
     return int(value, 8) if isinstance(value, str) else int(value)
 
 
+def made_up(name: str, key: str) -> str:
+    """The value of a key that somebody has to bring."""
+    return TRICKY.format(name=name, key=key)
+
+
 def _unfold(documents: Iterator[Any]) -> Iterator[Document]:
     for document in documents:
         if isinstance(document, dict) and str(document.get("kind", "")).endswith("List"):
@@ -244,7 +275,7 @@ def _content(document: Document) -> dict[str, bytes]:
 
 def _make_up(namespace: str, reference: Reference) -> Document:
     keys = sorted(reference.keys) or ["made-up.conf", "MADE_UP"]
-    values = {key: TRICKY.format(name=reference.name, key=key) for key in keys}
+    values = {key: made_up(reference.name, key) for key in keys}
     document: Document = {
         "apiVersion": "v1",
         "kind": reference.kind,

@@ -1,6 +1,6 @@
 """A registry that serves a directory over HTTP, to be pulled from and nothing else.
 
-    python registry.py DIRECTORY ADDRESS PORT
+    python registry.py DIRECTORY ADDRESS PORT...
 
 DIRECTORY/manifests/REPOSITORY/TAG holds a digest, DIRECTORY/blobs/DIGEST its bytes. A program of
 its own, since it has to run on the fleet's network; files may be added while it runs.
@@ -12,6 +12,7 @@ import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
@@ -61,9 +62,12 @@ class Registry(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Serve until killed."""
-    directory, address, port = sys.argv[1:]
+    directory, address, *ports = sys.argv[1:]
     Registry.directory = Path(directory)
-    ThreadingHTTPServer((address, int(port)), Registry).serve_forever()
+    servers = [ThreadingHTTPServer((address, int(port)), Registry) for port in ports]
+    for server in servers[1:]:
+        Thread(target=server.serve_forever, daemon=True).start()
+    servers[0].serve_forever()
 
 
 if __name__ == "__main__":

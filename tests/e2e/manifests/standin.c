@@ -1,6 +1,6 @@
 /* The program that stands in for every command of a manifest: it tells what it was given.
  *
- * It prints one JSON object as "standin ID PART/PARTS TEXT" lines: arguments, environment, identities,
+ * It prints one JSON object as "standin ID PART/PARTS |TEXT|" lines: arguments, environment, identities,
  * capabilities, mounts, namespaces, name and resolver. What it then does depends on its role:
  *   main  serves every port that its line of /.standin names, until SIGTERM, and prints what it is asked;
  *         one listener speaks HTTP, HTTPS and gRPC's health protocol, by the first bytes that come
@@ -165,7 +165,7 @@ static void print(const char *told) {
   size_t length = strlen(told), part = 1200, parts = length / part + 1;
   serial++;
   for (size_t i = 0; i < parts; i++) {
-    printf("standin %d-%ld%09ld-%d %zu/%zu %.*s\n", getpid(), (long)now.tv_sec, now.tv_nsec, serial,
+    printf("standin %d-%ld%09ld-%d %zu/%zu |%.*s|\n", getpid(), (long)now.tv_sec, now.tv_nsec, serial,
            i + 1, parts, (int)part, told + i * part);
     fflush(stdout);
   }

@@ -17,10 +17,33 @@ from typing import Final, Self
 
 from tests.e2e.lab import COORDINATOR_IP, Fleet, Host
 from tests.e2e.lab.machine import run, wait_until
+from tests.e2e.manifests.asked import CAPABILITIES
 from tests.e2e.manifests.images import Image
 
 PORT: Final = 80
 _SCRIPT: Final = Path(__file__).with_name("registry.py")
+# Where the kernel limits no processors, dockerd starts nothing that asks for it; the flag is
+# compared where it was written.
+_DOCKER: Final = """#!/bin/sh
+for word do
+  shift
+  case $word in --cpus=*) ;; *) set -- "$@" "$word" ;; esac
+done
+exec /usr/bin/docker "$@"
+"""
+# podman gives a privileged container what its host has, docker all there is, and fails for want of
+# it: the lab's hosts are containers themselves.
+_RUNC: Final = """#!/bin/sh
+before=
+for word do
+  case $before in
+    --bundle) sed -i {edits} "$word/config.json" ;;
+    --process) sed -i {edits} "$word" ;;
+  esac
+  before=$word
+done
+exec runc "$@"
+"""
 
 
 class Yard:
@@ -38,7 +61,9 @@ class Yard:
                 image.publish(self._directory)
             if image.loaded:
                 image.archive(self._archive(image))
-        words = [sys.executable, _SCRIPT, self._directory, COORDINATOR_IP, PORT]
+        registries = [image.repository[0] for image in self.images.values()]
+        ports = {int(name.partition(":")[2] or PORT) for name in registries}
+        words = [sys.executable, _SCRIPT, self._directory, COORDINATOR_IP, *sorted({PORT, *ports})]
         self._server = self.fleet.start_coordinator([str(word) for word in words])
         try:
             check = ["ip", "netns", "exec", self.fleet.netns, "bash", "-c"]
@@ -71,8 +96,12 @@ class Yard:
             daemon = {
                 "insecure-registries": registries,
                 "registry-mirrors": [f"http://{COORDINATOR_IP}:{PORT}"],
+                "runtimes": {"lab": {"path": "/usr/local/sbin/lab-runc"}},
+                "default-runtime": "lab",
             }
             _write(host, "etc/docker/daemon.json", json.dumps(daemon))
+            _write(host, "usr/local/sbin/docker", _DOCKER, 0o755)
+            _write(host, "usr/local/sbin/lab-runc", _RUNC.format(edits=_edits(host)), 0o755)
         for image in self.images.values():
             if image.loaded:
                 self._load(host, image)
@@ -118,7 +147,16 @@ def _by_digest(image: Image) -> str:
     return f"{registry}/{path}@{image.name.partition('@')[2]}"
 
 
-def _write(host: Host, path: str, text: str) -> None:
+def _edits(host: Host) -> str:
+    """What takes the capabilities that a host lacks out of a runtime's configuration."""
+    bounds = int(host.sh("sed -n 's/^CapBnd:\\s*//p' /proc/1/status").stdout, 16)
+    lacking = [name for at, name in enumerate(CAPABILITIES) if not bounds >> at & 1]
+    words = [f's/"CAP_{name}",//g; s/,"CAP_{name}"//g' for name in lacking]
+    return f"-e '{'; '.join(words)}'"
+
+
+def _write(host: Host, path: str, text: str, mode: int = 0o644) -> None:
     target = host.rootfs / path
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text)
+    target.chmod(mode)
