@@ -248,18 +248,23 @@ class Connections:
             raise unknown_key(name, file_of(ssh.known_hosts_file))
         options = self._options_for(ssh)
         sock = None if leg else await _reach(ssh)
-        # Not asyncssh's own timeout: it stands on wait_for, which may swallow a cancellation.
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            return await asyncssh.connect(
-                ssh.address,
-                ssh.port,
-                sock=sock,
-                tunnel=leg or (),
-                config=None,
-                options=options,
-                known_hosts=lambda _host, _address, _port: trusted,
-                host_key_alias=name,
-            )
+        try:
+            # Not asyncssh's own timeout: it stands on wait_for, which may swallow a cancellation.
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                return await asyncssh.connect(
+                    ssh.address,
+                    ssh.port,
+                    sock=sock,
+                    tunnel=leg or (),
+                    config=None,
+                    options=options,
+                    known_hosts=lambda _host, _address, _port: trusted,
+                    host_key_alias=name,
+                )
+        except BaseException:
+            if sock is not None:
+                sock.close()  # a cancelled connect may not have taken it yet
+            raise
 
     def _entries(self, name: str, ssh: Ssh) -> tuple[Entry, ...]:
         file = file_of(ssh.known_hosts_file)
