@@ -39,6 +39,7 @@ class Security:
         self._pod = spec.security_context or PodSecurityContext()
         self._own = container.security_context or SecurityContext()
         self._annotation = annotations.get(f"{_APPARMOR}{container.name}", "")
+        self._prepared = bool(spec.init_containers)
 
     @property
     def privileged(self) -> bool:
@@ -150,9 +151,12 @@ class Security:
         return (*lines, *_NOT_ROOT) if self.non_root else lines
 
     def checks(self) -> tuple[Check, ...]:
-        """What must be on the host before anything is touched."""
+        """What must be on the host before anything is touched.
+
+        A profile may be what an init container brings: the engine looks for it at each start.
+        """
         profile = self.seccomp
-        if profile is None or profile.type != "Localhost":
+        if profile is None or profile.type != "Localhost" or self._prepared:
             return ()
         return (Check(CheckKind.FILE, f"{SECCOMP_DIR}/{profile.localhost_profile}"),)
 

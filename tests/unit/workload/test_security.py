@@ -135,6 +135,12 @@ def test_a_local_seccomp_profile_must_be_on_the_host() -> None:
     assert Check(CheckKind.FILE, "/var/lib/kubelet/seccomp/a.json") in bundle.checks
 
 
+def test_a_local_profile_may_be_brought_by_an_init_container() -> None:
+    spec = pod({"seccompProfile": local("a.json")})
+    bundle = rendered({**spec, "initContainers": [{"name": "bring", "image": "b"}]})
+    assert bundle.bundle.checks == ()
+
+
 def test_labels_that_are_asked_for_are_not_switched_off() -> None:
     profile = HostProfile(PODMAN.runtime, 4, selinux=True)
     spec = pod({"seLinuxOptions": {"type": "spc_t"}})
