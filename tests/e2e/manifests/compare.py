@@ -127,22 +127,24 @@ class Comparison:
         self._row(container, "groups", sorted(wanted.groups - {dump["gid"]}), sorted(groups))
         mine = _names(self._host_status("CapBnd"))
         capabilities = mine if wanted.privileged else wanted.capabilities & mine
-        if lacking := wanted.capabilities - mine:
-            self.not_run.add(f"capabilities that this lab's hosts lack: {', '.join(lacking)}")
+        if unknown := wanted.capabilities - mine:
+            self.not_run.add(f"capabilities that this lab's hosts lack: {', '.join(unknown)}")
         bounding, effective = _caps(found, "CapBnd"), _caps(found, "CapEff")
         self._row(container, "capabilities that lack", [], sorted(capabilities - bounding))
         self._row(container, "capabilities beyond", [], sorted(bounding - capabilities))
         if wanted.uid == 0:
             lacking = sorted(capabilities - effective)
             self._row(container, "effective capabilities that lack", [], lacking)
-        beyond = sorted(effective - capabilities)
-        self._row(container, "effective capabilities beyond", [], beyond)
+        more = sorted(effective - capabilities)
+        self._row(container, "effective capabilities beyond", [], more)
         no_new = found.status("NoNewPrivs") == "1"
         self._row(container, "allowPrivilegeEscalation", not wanted.no_new_privileges, not no_new)
         if wanted.seccomp is not None:
             # The lab's hosts are under a filter themselves.
-            more = int(found.status("Seccomp_filters")) - int(self._host_status("Seccomp_filters"))
-            self._row(container, "seccompProfile", wanted.seccomp != "Unconfined", more > 0)
+            filters = int(found.status("Seccomp_filters")) - int(
+                self._host_status("Seccomp_filters")
+            )
+            self._row(container, "seccompProfile", wanted.seccomp != "Unconfined", filters > 0)
         root = found.mount("/")
         self._row(
             container,
