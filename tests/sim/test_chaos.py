@@ -20,8 +20,8 @@ from fleetd.engine.executor import Executor, Outcome, Step
 from fleetd.engine.reconciler import Reconciler
 from fleetd.engine.visits import Visits
 from fleetd.engine.world import Worlds
-from fleetd.host.replies import Failed, Ok, Refused
-from fleetd.host.requests import Apply, Observe, Purge, Remove
+from fleetd.host.replies import Refused
+from fleetd.host.requests import Apply, Load, Observe, Pull, Purge, Remove
 from fleetd.testing import loop
 from fleetd.testing.images import Place
 from tests.sim.oracle import Invariant, Watched
@@ -167,9 +167,9 @@ class Gullible(Visits):
 class Obedient(Watched):
     """A host that obeys anybody."""
 
-    def _fenced(self, request: Apply | Remove | Purge) -> Ok | Failed | Refused:
+    def _refusal(self, request: Apply | Remove | Purge | Pull | Load) -> Refused | None:
         self.owner = None
-        return Watched._fenced(self, request)
+        return Watched._refusal(self, request)
 
 
 class Sweeping(Watched):
