@@ -67,6 +67,11 @@ endif
 e2e: .venv/.stamp ## only the tests on real hosts (as root)
 	$(HOST_TESTS)
 
+.PHONY: manifests
+manifests: .venv/.stamp ## start MANIFESTS=DIR on real hosts, and compare what runs (as root)
+	@rm -f build/manifests.txt
+	@$(BIN)/pytest tests/e2e/test_manifests.py; code=$$?; cat build/manifests.txt; exit $$code
+
 .PHONY: demo
 demo: .venv/.stamp ## a fleet of simulated hosts, on this machine, in a minute
 	$(BIN)/fleetd demo

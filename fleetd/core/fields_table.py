@@ -191,12 +191,12 @@ initContainers                []Container     emulated  units that run to their 
 ephemeralContainers           any             refused   a DaemonSet cannot have them
 activeDeadlineSeconds         int             refused   an agent has no end
 hostIPC                       bool            honoured
-hostUsers                     bool            refused   [true]
+hostUsers                     bool            refused   [true]   user namespaces are not made here
 shareProcessNamespace         bool            honoured
 securityContext               PodSecurityContext honoured
 imagePullSecrets              []NameRef       honoured
 hostname                      string          honoured
-hostnameOverride              string          refused
+hostnameOverride              string          refused   use hostname
 subdomain                     string          ignored  there is no cluster DNS
 setHostnameAsFQDN             bool            ignored  there is no cluster DNS
 hostAliases                   []HostAlias     honoured
@@ -206,8 +206,8 @@ readinessGates                []any           refused   nobody here sets such co
 runtimeClassName              string          refused  there is one runtime on a host: leave it out, or choose the engine by the label fleetd/runtime
 overhead                      any             ignored  nothing is scheduled by resources
 resources                     any             refused   set them on the container
-resourceClaims                []any           refused
-schedulingGates               []any           refused
+resourceClaims                []any           refused   devices are not handed out: use privileged: true, or a hostPath
+schedulingGates               []any           refused   nobody here would open them
 serviceAccountName            string          emulated  told where a fieldRef asks: there is no API server to have an account with
 serviceAccount                string          ignored   there is no API server to have an account with
 automountServiceAccountToken  bool            ignored   there is no API server to have a token for
@@ -226,7 +226,7 @@ podAffinity                   PodAffinity     ignored   only required terms woul
 podAntiAffinity               PodAffinity     ignored   only required terms would matter
 
 # PodAffinity
-requiredDuringSchedulingIgnoredDuringExecution   []any  refused
+requiredDuringSchedulingIgnoredDuringExecution   []any  refused   what else runs on a node is not looked at
 preferredDuringSchedulingIgnoredDuringExecution  []any  ignored  a preference does not matter to a DaemonSet
 
 # NodeAffinity
@@ -257,12 +257,12 @@ runAsUser                     int             honoured
 runAsGroup                    int             honoured
 runAsNonRoot                  bool            honoured
 supplementalGroups            []int           honoured
-supplementalGroupsPolicy      string          refused   ["Merge"]
+supplementalGroupsPolicy      string          refused   ["Merge"]   the groups of the image are always added
 fsGroup                       int             honoured
 fsGroupChangePolicy           string          ignored  - only volumes of the copy get the group, each time
 sysctls                       []Sysctl        honoured
 seLinuxOptions                SELinuxOptions  honoured
-seLinuxChangePolicy           string          refused
+seLinuxChangePolicy           string          refused   paths of the host keep their labels
 seccompProfile                Profile         honoured
 appArmorProfile               Profile         honoured
 windowsOptions                any             refused   all hosts run Linux
@@ -285,12 +285,12 @@ envFrom                       []EnvFromSource honoured
 livenessProbe                 Probe           emulated  probed on the host
 startupProbe                  Probe           emulated  probed on the host
 lifecycle                     Lifecycle       emulated  run by the unit
-volumeDevices                 []any           refused
+volumeDevices                 []any           refused   use privileged: true, or a hostPath of type BlockDevice
 imagePullPolicy               string          emulated  pulled once for each revision, and pinned
 terminationMessagePath        string          ignored   - messages are in the journal
 terminationMessagePolicy      string          ignored   - messages are in the journal
 restartPolicy                 string          honoured  only of an init container, which Always makes a sidecar
-restartPolicyRules            []any           refused
+restartPolicyRules            []any           refused   a unit is restarted whatever its exit status was
 resizePolicy                  []any           ignored   a change of resources restarts the copy
 stdin                         bool            honoured
 stdinOnce                     bool            ignored  - nobody attaches to a copy
@@ -306,8 +306,7 @@ fieldRef                      FieldRef        emulated  from a small file on eac
 configMapKeyRef               KeyRef          honoured
 secretKeyRef                  KeyRef          honoured
 resourceFieldRef              ResourceFieldRef emulated  a limit that is not set is the host's capacity
-fileKeyRef                    any             refused
-
+fileKeyRef                    any             refused   mount the file, and let the program read it
 # EnvFromSource
 prefix                        string          honoured
 configMapRef                  ObjectRef       honoured
@@ -332,8 +331,7 @@ protocol                      string          honoured
 # ResourceRequirements
 limits                        map[quantity]   honoured
 requests                      map[quantity]   honoured
-claims                        []any           refused
-
+claims                        []any           refused   devices are not handed out: use privileged: true, or a hostPath
 # SecurityContext
 privileged                    bool            honoured
 capabilities                  Capabilities    honoured
@@ -458,7 +456,7 @@ secret                        SecretVolume    emulated  files of the copy: a cha
 emptyDir                      EmptyDirVolume  honoured
 projected                     ProjectedVolume emulated  files of the copy: a change restarts it
 downwardAPI                   DownwardVolume  emulated  written at each start
-image                         any             refused
+image                         any             refused   put it into the image of the container, or use hostPath
 persistentVolumeClaim         any             refused   use hostPath: nobody here provisions storage
 ephemeral                     any             refused   use hostPath: nobody here provisions storage
 csi                           any             refused   use hostPath: nobody here provisions storage
@@ -470,7 +468,7 @@ rbd                           any             refused   mount it on the host, an
 glusterfs                     any             refused   mount it on the host, and use hostPath
 flexVolume                    any             refused   use hostPath: nobody here provisions storage
 flocker                       any             refused   use hostPath: nobody here provisions storage
-gitRepo                       any             refused
+gitRepo                       any             refused   fetch it in an init container
 gcePersistentDisk             any             refused   use hostPath: nobody here provisions storage
 awsElasticBlockStore          any             refused   use hostPath: nobody here provisions storage
 azureDisk                     any             refused   use hostPath: nobody here provisions storage
