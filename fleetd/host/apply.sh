@@ -224,6 +224,11 @@ check() {
   if [ "$RUNTIME" != systemd ] && ! command -v "$RUNTIME" >/dev/null 2>&1; then
     problem "$RUNTIME is not installed"
   fi
+  case $SLOT in a) other=b ;; *) other=a ;; esac
+  case $NL$LEDGER in
+    *"${NL}copy$TAB$DS$TAB$other$TAB$REVISION$TAB"*)
+      problem "slot $other holds a copy of revision $REVISION already: two of one revision never run" ;;
+  esac
   each check_one "$CHECKS"
   each check_file "$DIFFERENT"
   each check_user "$USERS"

@@ -357,6 +357,10 @@ class SimHost:
 
     def _unmet(self, bundle: Bundle) -> tuple[str, str] | None:
         """The step that refuses the bundle, and why."""
+        other = self.ledger.get((bundle.ds, Slot.B if bundle.slot == Slot.A else Slot.A))
+        if other is not None and other.revision == bundle.revision:
+            held = f"slot {other.slot} holds a copy of revision {bundle.revision} already"
+            return "check", f"{held}: two of one revision never run"
         for check in bundle.checks:
             if check.kind is CheckKind.UNIT_EXISTS:
                 found = check.subject in self.own_units

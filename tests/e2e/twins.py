@@ -122,6 +122,7 @@ STEPS: list[tuple[str, Request]] = [
     ("an older removal", Remove("twins", 1, DS)),
     ("another revision", apply(SECOND)),
     ("what it made", SEE),
+    ("the same revision in the other slot", apply(replace(SECOND, slot="b"))),
     ("a revision that needs no restart", apply(GENTLE)),
     ("what it made", SEE),
     ("a revision that needs a reload", apply(RELOADED)),

@@ -216,5 +216,7 @@ EVENTS = (
         _start,
         _restart,
         _haunt,
+        _haunt,
+        _haunt,
     ),
 )
