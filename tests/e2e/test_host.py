@@ -455,7 +455,8 @@ def test_a_container_lives_and_goes_with_its_copy(engine_host: Host) -> None:
     host, runtime = engine_host, Runtime(engine_host.spec.runtime)
     host.import_image("agent:1")
     image = "docker.io/library/agent:1"
-    pulled = visit(host, Pull("f", 1, runtime, (Wanted(image), Wanted("localhost:1/absent:1")), wait_s=60))
+    wanted = (Wanted(image), Wanted("localhost:1/absent:1"))
+    pulled = visit(host, Pull("f", 1, runtime, wanted, wait_s=60))
     assert isinstance(pulled, Ok), pulled
     assert [entry.state for entry in pulled.pulled] == ["present", "failed"]
     seen = apply(host, container(runtime))

@@ -9,9 +9,9 @@ import pytest
 
 from fleetd.core.bundle import Bundle, BundleFile, SecretBytes
 from fleetd.core.facts import HostFacts, HostProfile, Runtime, Slot
+from fleetd.core.image import policies
 from fleetd.core.node import Node, Ssh
 from fleetd.core.records import BundleRecord, ImageRecord, InstanceRecord, SecretValue
-from fleetd.core.image import policies
 from fleetd.engine.rendering import CannotRender, Rendering
 from fleetd.ports import Put
 from fleetd.testing.store import FakeStore
