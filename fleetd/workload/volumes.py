@@ -239,14 +239,24 @@ def _nested(spec: PodSpec, volume: str) -> Iterator[str]:
     found: set[str] = set()
     for container in (*spec.init_containers, *spec.containers):
         targets = {mount.mount_path.rstrip("/"): mount for mount in container.volume_mounts}
-        for target in targets:
+        for target, inner in targets.items():
             around = [other for other in targets if target.startswith(f"{other}/")]
             outer = max(around, key=len, default="")
             holder = targets.get(outer)
-            if holder and holder.name == volume and not (holder.sub_path or holder.sub_path_expr):
+            if holder is None or holder.sub_path or holder.sub_path_expr:
+                continue
+            if holder.name == volume and _is_directory(spec, inner):
                 steps = target.removeprefix(f"{outer}/").split("/")
                 found |= {"/".join(steps[:n]) for n in range(1, len(steps) + 1)}
     yield from sorted(found)
+
+
+def _is_directory(spec: PodSpec, mount: VolumeMount) -> bool:
+    """Whether what is mounted is known to be a directory: a file has no place in one."""
+    volume = next((each for each in spec.volumes if each.name == mount.name), None)
+    if volume is None or mount.sub_path or mount.sub_path_expr:
+        return False
+    return volume.host_path is None or volume.host_path.type.startswith("Directory")
 
 
 def _host_path(volume: HostPathVolume, path: str) -> Parts:

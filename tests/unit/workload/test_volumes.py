@@ -517,7 +517,9 @@ def test_init_containers_have_volumes_too(host: Host) -> None:
 
 def directories(spec: Mapping[str, Any], *mounts: Mapping[str, Any]) -> list[str]:
     """The directories of the bundle inside volume v."""
-    bundle = container({"volumes": [{"name": "v", **spec}, W]}, volumeMounts=mounts).bundle
+    host = {"name": "h", "hostPath": {"path": "/run/engine.sock"}}
+    volumes = [{"name": "v", **spec}, W, host]
+    bundle = container({"volumes": volumes}, volumeMounts=mounts).bundle
     marks = ("/vol/v/", "/empty/r1/v/")
     return [
         path.partition(mark)[2] for path, _ in bundle.directories for mark in marks if mark in path
@@ -542,8 +544,10 @@ def test_a_mount_inside_a_volume_finds_its_place_there(source: Mapping[str, Any]
         [AROUND, {"name": "w", "mountPath": "/etc/application"}],
         [{**AROUND, "subPath": "sub.d"}, {"name": "w", "mountPath": "/etc/app/x"}],
         [AROUND, {"name": "w", "mountPath": "/etc/app/app.conf"}],
+        [AROUND, {"name": "w", "mountPath": "/etc/app/file", "subPath": "file"}],
+        [AROUND, {"name": "h", "mountPath": "/etc/app/engine.sock"}],
     ],
-    ids=["beside it", "below a part of it", "over a file of it"],
+    ids=["beside it", "below a part of it", "over a file of it", "a file", "maybe a file"],
 )
 def test_a_mount_that_needs_no_place_in_a_volume_gets_none(mounts: list[Any]) -> None:
     assert directories({"configMap": {"name": "conf"}}, *mounts) == []
