@@ -11,6 +11,9 @@ from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from fleetd.core.facts import Slot
+from fleetd.core.key import Key
+from fleetd.workload.names import copy_dir
 from tests.e2e.lab import Host
 from tests.e2e.manifests import asked
 from tests.e2e.manifests.asked import CAPABILITIES, File, Where
@@ -19,6 +22,8 @@ from tests.e2e.manifests.images import WORKING_DIR, Image
 from tests.e2e.manifests.manifest import Agent, Container, Document, part
 
 HOLDER: Final = "_holder"
+#: Docker 20.10 gives them to nobody, privileged or not, and takes no container that asks for them.
+UNKNOWN_TO_DOCKER: Final = frozenset({"BPF", "CHECKPOINT_RESTORE", "PERFMON"})
 _ENFORCED_NOWHERE: Final = {
     "memory": "memory limits: set on the unit or by a flag, not enforced by this lab",
     "cpu": "CPU limits: set on the unit or by a flag, not enforced by this lab",
@@ -126,6 +131,8 @@ class Comparison:
         groups = set(dump["groups"]) - {dump["gid"]}
         self._row(container, "groups", sorted(wanted.groups - {dump["gid"]}), sorted(groups))
         mine = _names(self._host_status("CapBnd"))
+        if self.host.spec.runtime == "docker" and wanted.privileged:
+            mine -= UNKNOWN_TO_DOCKER
         capabilities = mine if wanted.privileged else wanted.capabilities & mine
         if unknown := wanted.capabilities - mine:
             self.not_run.add(f"capabilities that this lab's hosts lack: {', '.join(unknown)}")
@@ -244,11 +251,19 @@ class Comparison:
             content |= "downwardAPI" in volume
             # Kubernetes mounts content read-only, whatever the mount says.
             read_only = bool(wanted.get("readOnly")) or (content and mount.kind != "tmpfs")
-            self._row(container, f"mount {target} readOnly", read_only, mount.read_only)
+            if mount.read_only and not read_only and self._read_only_here(volume):
+                self.not_run.add("hostPaths that are read-only on this lab's hosts")
+            else:
+                self._row(container, f"mount {target} readOnly", read_only, mount.read_only)
             propagation = wanted.get("mountPropagation") or "None"
             if not self._propagated_anyway(volume):
                 self._row(container, f"mount {target} propagation", propagation, mount.propagation)
             self._source(container, wanted, volume, (found, mount, where))
+
+    def _read_only_here(self, volume: Document) -> bool:
+        path = shlex.quote(str(part(volume, "hostPath").get("path", "/")))
+        options = self.host.sh(f"findmnt -n -o VFS-OPTIONS -T {path}", check=False).stdout
+        return "ro" in options.strip().split(",")
 
     def _propagated_anyway(self, volume: Document) -> bool:
         """Whether docker takes no wish: what holds its own data, or lies in that, it propagates."""
@@ -361,8 +376,8 @@ class Comparison:
 
     def _flags(self, container: Container, memory: Any, cpu: Any, shares: int) -> None:
         """What the engine was told, of a container that may be over: it is in its launcher."""
-        copies = "/var/lib/fleetd-node/w"
-        script = f"{copies}/{self.agent.namespace}.{self.agent.name}/a/{container.name}.start.sh"
+        copy = copy_dir(Key(self.agent.namespace, self.agent.name), Slot.A)
+        script = f"{copy}/{container.name}.start.sh"
         words = self.host.sh(f"cat {shlex.quote(script)}").stdout.split()
         wanted = {"memory": memory, "cpus": f"{float(cpu):.3f}" if cpu else 0, "cpu-shares": shares}
         for flag, value in wanted.items():

@@ -17,7 +17,7 @@ import yaml
 from fleetd.core.fields import SECTIONS, Disposition
 from tests.e2e.admin import Admin, Result
 from tests.e2e.lab import Entry, Fleet, Host
-from tests.e2e.manifests.compare import Comparison, Row
+from tests.e2e.manifests.compare import UNKNOWN_TO_DOCKER, Comparison, Row
 from tests.e2e.manifests.found import cursor, look
 from tests.e2e.manifests.images import Image
 from tests.e2e.manifests.manifest import (
@@ -67,12 +67,17 @@ class Outcome:
     supplied: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     not_run: set[str] = field(default_factory=set)
+    skipped: str = ""
     seconds: float = 0.0
 
 
 def run_on(fleet: Fleet, host: Host, manifest: Manifest, images: dict[str, Image]) -> Outcome:
     """Apply, compare, delete; whatever goes wrong is among the outcome's problems."""
     outcome = Outcome(manifest.name, host.spec.runtime)
+    outcome.skipped = _cannot(host, manifest)
+    if outcome.skipped:
+        outcome.not_run.add(outcome.skipped)
+        return outcome
     began = time.monotonic()
     wipe(host)
     try:
@@ -83,6 +88,18 @@ def run_on(fleet: Fleet, host: Host, manifest: Manifest, images: dict[str, Image
     outcome.problems += [str(row) for row in outcome.rows if not row.same]
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+def _cannot(host: Host, manifest: Manifest) -> str:
+    """Why no copy of it can run on the engine of this host."""
+    asked_for = {
+        str(name).removeprefix("CAP_")
+        for agent in manifest.agents
+        for container in agent.containers
+        for name in container.part("securityContext", "capabilities").get("add") or ()
+    }
+    unknown = sorted(asked_for & UNKNOWN_TO_DOCKER) if host.spec.runtime == "docker" else []
+    return f"docker 20.10 knows no {', '.join(unknown)}" if unknown else ""
 
 
 @dataclass

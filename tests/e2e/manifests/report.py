@@ -15,7 +15,7 @@ def table(outcomes: Iterable[Outcome]) -> str:
     for each in rows:
         differ = sum(not row.same for row in each.rows)
         lines.append(
-            f"{each.name:<{width}}  {each.runtime:<6}  {'yes' if each.started else 'NO':<7}"
+            f"{each.name:<{width}}  {each.runtime:<6}  {_started(each):<7}"
             f"  {len(each.rows):>6}  {differ:>6}  {len(each.ignored):>7}"
             f"  {len(each.supplied):>8}  {each.seconds:>7.0f}"
         )
@@ -27,3 +27,9 @@ def table(outcomes: Iterable[Outcome]) -> str:
     for reason, names in sorted(reasons.items()):
         lines.append(f"  {reason}: {len(names)}")
     return "\n".join(lines)
+
+
+def _started(outcome: Outcome) -> str:
+    if outcome.skipped:
+        return "not run"
+    return "yes" if outcome.started else "NO"
