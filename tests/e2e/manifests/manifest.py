@@ -107,11 +107,15 @@ class Agent:
 
 @dataclass(frozen=True)
 class Reference:
-    """A ConfigMap or Secret that a template needs, with the keys it names."""
+    """A ConfigMap or Secret that a template needs, with the keys it names.
+
+    `guessed`: keys that it should better have; without them a copy starts all the same.
+    """
 
     kind: str
     name: str
     keys: frozenset[str] = frozenset()
+    guessed: frozenset[str] = frozenset()
     optional: bool = False
 
 
@@ -171,15 +175,17 @@ class Manifest:
 
     @cached_property
     def _required(self) -> list[tuple[str, Reference]]:
-        merged: dict[tuple[str, str, str], set[str]] = {}
+        merged: dict[tuple[str, str, str], tuple[set[str], set[str]]] = {}
         for document in self.of_kind("DaemonSet"):
             for reference in references(part(document, "spec", "template", "spec")):
                 if not reference.optional:
                     key = (_namespace(document), reference.kind, reference.name)
-                    merged.setdefault(key, set()).update(reference.keys)
+                    keys, guessed = merged.setdefault(key, (set(), set()))
+                    keys |= reference.keys
+                    guessed |= reference.guessed
         return [
-            (namespace, Reference(kind, name, frozenset(keys)))
-            for (namespace, kind, name), keys in merged.items()
+            (namespace, Reference(kind, name, frozenset(keys), frozenset(guessed)))
+            for (namespace, kind, name), (keys, guessed) in merged.items()
         ]
 
     def _held(self, namespace: str, reference: Reference) -> Document | None:
@@ -237,7 +243,8 @@ def _named(source: Document, ending: str, keys: Iterable[str]) -> Iterator[Refer
                 [ref["key"]] if "key" in ref else [each["key"] for each in ref.get("items") or ()]
             )
             name = ref.get("secretName") or ref["name"]
-            yield Reference(kind, name, frozenset(named or keys), bool(ref.get("optional")))
+            guessed = frozenset() if named else frozenset(keys)
+            yield Reference(kind, name, frozenset(named), guessed, bool(ref.get("optional")))
 
 
 def number(value: Any) -> int:
@@ -274,7 +281,7 @@ def _content(document: Document) -> dict[str, bytes]:
 
 
 def _make_up(namespace: str, reference: Reference) -> Document:
-    keys = sorted(reference.keys) or ["made-up.conf", "MADE_UP"]
+    keys = sorted(reference.keys | reference.guessed) or ["made-up.conf", "MADE_UP"]
     values = {key: made_up(reference.name, key) for key in keys}
     document: Document = {
         "apiVersion": "v1",
