@@ -29,16 +29,23 @@ Engine = Literal["podman", "docker"]
 Chosen = tuple[Engine, str]
 Outcomes = Mapping[Chosen, Future[Outcome]]
 
-OWN: Final = Path(__file__).with_name("manifests") / "own"
-DIRECTORY: Final = Path(os.environ.get("MANIFESTS") or OWN)
+#: Our own, which use every field there is, and what guides show.
+OWN: Final = ("tests/e2e/manifests/own", "tests/unit/documents/guides")
 REPORT: Final = Path(__file__).parents[2] / "build" / "manifests.txt"
 #: How many hosts of each engine take manifests.
 HOSTS: Final[Mapping[Engine, int]] = {"podman": 4, "docker": 3}
 
 
-def files() -> list[str]:
-    """The files of the directory and of those below it, by their path in it."""
-    return sorted(str(path.relative_to(DIRECTORY)) for path in DIRECTORY.rglob("*.y*ml"))
+def files() -> dict[str, Path]:
+    """The files of the directories and of those below them, by their path in it."""
+    root = Path(__file__).parents[2]
+    asked = os.environ.get("MANIFESTS")
+    tops = [Path(asked).absolute()] if asked else [root / each for each in OWN]
+    found = {str(path.relative_to(top)): path for top in tops for path in top.rglob("*.y*ml")}
+    return dict(sorted(found.items()))
+
+
+FILES: Final = files()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +56,7 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.originalname == "test_it_runs_as_asked"
     }
-    manifests = {file: Manifest.read(DIRECTORY / file) for _, file in chosen}
+    manifests = {file: Manifest.read(FILES[file]) for _, file in chosen}
     images = images_of(manifests.values())
     specs = [
         HostSpec(f"{engine}-{number}", runtime=engine, curl=True)
@@ -77,7 +84,7 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
 
 
 @pytest.mark.parametrize("engine", get_args(Engine))
-@pytest.mark.parametrize("file", files())
+@pytest.mark.parametrize("file", FILES)
 def test_it_runs_as_asked(outcomes: Outcomes, engine: Engine, file: str) -> None:
     outcome = outcomes[engine, file].result()
     if outcome.skipped:
