@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,10 +21,9 @@ from fleetd.ports import Output
 from fleetd.testing.fleet import FakeFleet, address
 from fleetd.testing.hosts import SimHost
 from fleetd.testing.ssh import addresses, serve
-from tests.contract.sshd import NAME, PROGRAM, Sshd, sshd
+from tests.contract.sshd import NAME, Sshd, sshd
 
-WITH_SSHD = bool(PROGRAM or os.environ.get("CI"))
-STAGES = ["in-process", "simulated-ssh", *(["sshd"] if WITH_SSHD else [])]
+STAGES = ["in-process", "simulated-ssh", pytest.param("sshd", marks=pytest.mark.needs("sshd"))]
 
 
 @dataclass(slots=True)
@@ -128,16 +126,3 @@ async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
-
-
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    return True if collection_path.name == "test_sshd.py" and not WITH_SSHD else None
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not WITH_SSHD:
-        terminalreporter.write_line(
-            "*** NOT RUN: the SSH contract tests against a real sshd, which is not installed"
-            " (apt-get install openssh-server)",
-            yellow=True,
-        )

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -18,8 +17,8 @@ from pathlib import Path
 import asyncssh
 
 from fleetd.core.node import Ssh
+from tests.programs import find
 
-PROGRAM = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 NAME = "target"
 
 _CONFIG = """
@@ -96,24 +95,11 @@ class Sshd:
             self.process.send_signal(number)
 
 
-def required() -> str:
-    """The sshd program, installed first where CI lacks it; a test that needs it fails without."""
-    if PROGRAM:
-        return PROGRAM
-    if os.environ.get("CI") and os.geteuid() == 0 and shutil.which("apt-get"):
-        options = ["-o", "DPkg::Lock::Timeout=120", "--no-install-recommends"]
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        subprocess.run(
-            ["apt-get", "install", "-qy", *options, "openssh-server"], check=True, env=environment
-        )
-        return "/usr/sbin/sshd"
-    raise AssertionError("sshd is missing: apt-get install openssh-server")
-
-
 @asynccontextmanager
 async def sshd(home: Path, *, options: Iterable[str] = (), port: int = 0) -> AsyncIterator[Sshd]:
     """Run one with these further lines of configuration (they win over the usual ones)."""
-    program = required()
+    program = find("sshd")
+    assert program, "apt-get install openssh-server"
     _prepare(home, options)
     port = port or _free_port()
     process = await asyncio.create_subprocess_exec(

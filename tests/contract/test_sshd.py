@@ -23,6 +23,8 @@ from tests.contract.conftest import scripted, until
 from tests.contract.cut_proxy import cut_proxy
 from tests.contract.sshd import NAME, Sshd, sshd
 
+pytestmark = pytest.mark.needs("sshd")
+
 
 async def run(
     transport: SshTransport, ssh: Ssh, *words: str, name: str = NAME, timeout_s: float = 20

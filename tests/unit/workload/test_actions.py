@@ -42,7 +42,11 @@ def test_http_by_a_program_of_the_host(host: Host, program: str, answer: str, sa
 
 PROGRAMS = ("curl", "wget", "bash")
 STATUSES = [
-    pytest.param(program, status, said, id=f"{program}-{status}")
+    pytest.param(
+        *(program, status, said),
+        id=f"{program}-{status}",
+        marks=[] if program == "bash" else pytest.mark.needs(program),
+    )
     for program in PROGRAMS
     for status, said in ((200, "i1 ok"), (399, "i1 ok"), (404, "probe fails"), (500, "probe fails"))
     if (program, status) != ("wget", 399)  # it knows no such status
@@ -67,6 +71,7 @@ MOVES = [
 ]
 
 
+@pytest.mark.needs("curl")
 @pytest.mark.parametrize(("moved", "said", "asked"), MOVES)
 def test_what_is_moved_is_followed_within_its_host(
     host: Host, moved: dict[str, str], said: str, asked: list[str]
@@ -78,6 +83,7 @@ def test_what_is_moved_is_followed_within_its_host(
         assert [line.split()[0] for line in server.asked[: len(asked)]] == asked
 
 
+@pytest.mark.needs("curl")
 def test_the_user_agent_and_host_are_the_documents(host: Host) -> None:
     host.link("curl")
     host.start("i1")
@@ -99,7 +105,10 @@ def test_a_host_without_any_tool_says_so(host: Host, action: str) -> None:
 # ----------------------------------------------------------------------------------------- tcp
 
 
-@pytest.mark.parametrize("program", ["bash", "curl"])
+CONNECTING = ("bash", pytest.param("curl", marks=pytest.mark.needs("curl")))
+
+
+@pytest.mark.parametrize("program", CONNECTING)
 def test_tcp(host: Host, program: str) -> None:
     host.link(program)
     host.start("i1")
@@ -107,7 +116,7 @@ def test_tcp(host: Host, program: str) -> None:
         host.until("i1 ok")
 
 
-@pytest.mark.parametrize("program", ["bash", "curl"])
+@pytest.mark.parametrize("program", CONNECTING)
 def test_tcp_that_nobody_answers(host: Host, program: str) -> None:
     host.link(program)
     host.start("i1")
@@ -146,6 +155,7 @@ LONG = "a.service." * 20  # its length takes two bytes
 STATES = health_pb2.HealthCheckResponse
 
 
+@pytest.mark.needs("curl")
 @pytest.mark.parametrize("service", ["", "liveness", LONG], ids=["server", "service", "long-name"])
 def test_grpc(host: Host, service: str) -> None:
     host.link("curl")
@@ -162,6 +172,7 @@ def test_grpc(host: Host, service: str) -> None:
             host.until("i1 fail readiness probe fails: gRPC health is NOT_SERVING")
 
 
+@pytest.mark.needs("curl")
 def test_grpc_that_is_not_known_to_the_server(host: Host) -> None:
     host.link("curl")
     host.engine()
@@ -172,6 +183,7 @@ def test_grpc_that_is_not_known_to_the_server(host: Host) -> None:
             host.until("i1 fail readiness probe fails: gRPC status 5")
 
 
+@pytest.mark.needs("curl")
 def test_grpc_of_a_server_without_health(host: Host) -> None:
     host.link("curl")
     host.engine()
@@ -183,6 +195,7 @@ def test_grpc_of_a_server_without_health(host: Host) -> None:
         host.until("i1 fail readiness probe fails: gRPC status 12")
 
 
+@pytest.mark.needs("curl")
 def test_grpc_of_what_speaks_something_else(host: Host) -> None:
     host.link("curl")
     host.engine()

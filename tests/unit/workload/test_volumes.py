@@ -90,7 +90,10 @@ def _host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-@pytest.fixture(name="shell", params=["dash", "busybox ash", "bash"])
+SHELLS = ("dash", pytest.param("busybox ash", marks=pytest.mark.needs("busybox")), "bash")
+
+
+@pytest.fixture(name="shell", params=SHELLS)
 def _shell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
