@@ -66,3 +66,7 @@ def test_every_field_with_an_effect_is_used() -> None:
                 there |= set(used(document["kind"], document))
     wanted = {name for kind in ("DaemonSet", "ConfigMap", "Secret") for name in kept(kind, set())}
     assert wanted - there == set(UNUSED)
+
+
+def test_the_odd_one_keeps_its_line_ends() -> None:
+    assert b"\r\n" in (OWN / "odd.yaml").read_bytes()
