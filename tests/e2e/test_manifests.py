@@ -88,6 +88,9 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
 def test_it_runs_as_asked(outcomes: Outcomes, engine: Engine, file: str) -> None:
     outcome = outcomes[engine, file].result()
     if outcome.skipped:
-        pytest.skip(outcome.skipped)
+        # The lab's docker is old, and the table says what it cannot run: podman has to run it.
+        assert engine == "docker", outcome.skipped
+        assert not outcomes["podman", file].result().skipped
+        return
     if outcome.problems:
         pytest.fail("\n".join([f"{file} on {engine}:", *outcome.problems]), pytrace=False)
