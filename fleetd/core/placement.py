@@ -133,14 +133,14 @@ def survey(
     asked = {
         slot.node for slot in state.slots if slot.kind == SlotKind.DELETE and not slot.released
     }
-    key = state.key
+    key, replaces = state.key, state.daemonset.replaces
     places = []
     for node in nodes:
         sight = sights[node.name]
         copies: tuple[Copy, ...] = ()
         eldest = None
         if sight.view is not None:
-            copies = judge_view(sight.view, key, rest, state.daemonset.replaces)
+            copies = judge_view(sight.view, key, rest, replaces)
             if len(copies) > 1:
                 copies = _by_preference(copies, state.revision)
                 eldest = _eldest(node.name, copies, state)
