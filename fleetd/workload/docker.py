@@ -16,12 +16,14 @@ from fleetd.workload.container import (
     oom_lines,
     quietly,
 )
+from fleetd.workload.errors import RenderError
 from fleetd.workload.limits import Limits
 from fleetd.workload.parts import Copy
 from fleetd.workload.podman import shares
 from fleetd.workload.quoting import exec_word
 
 _DOCKER = "/usr/bin/env docker"
+_SINCE_23 = frozenset({"BPF", "CHECKPOINT_RESTORE", "PERFMON"})
 UNIT = ("Wants=docker.service", "After=network-online.target docker.service")
 
 
@@ -29,8 +31,9 @@ def docker_service(this: Launch) -> Service:
     """The unit and the command of one container.
 
     Raises:
-        RenderError: see `image_words`.
+        RenderError: see `image_words`; or a capability that this docker does not know.
     """
+    _check_capabilities(this)
     lines = oom_lines(this.limits.oom_score)
     # With a terminal or an open stdin the attached client would want a terminal itself.
     apart = this.container.stdin
@@ -56,6 +59,19 @@ def docker_service(this: Launch) -> Service:
         service.append(running(this.name))
     then = f"docker start --attach {this.name}" if apart else ""
     return Service(UNIT, [*service, after(this.name)], words, lines, then)
+
+
+def _check_capabilities(this: Launch) -> None:
+    """A container that asks for what its docker does not know would never start."""
+    context = this.container.security_context
+    asked = context.capabilities.add if context and context.capabilities else []
+    unknown = sorted(_SINCE_23.intersection(asked))
+    if unknown and this.copy.profile.runtime_version < 23 and not (context and context.privileged):
+        raise RenderError(
+            f"{this.path}.securityContext.capabilities.add",
+            f"docker older than 23 does not know {', '.join(unknown)}; this host needs a newer "
+            "docker, or podman",
+        )
 
 
 def kind_of_service(copy: Copy) -> str:

@@ -15,6 +15,7 @@ from fleetd.workload.errors import RenderError
 
 _SYSTEMD_CLASSES = (239, 240, 247, 250, 253, 254)
 _PODMAN_CLASSES = (3, 4, 5)
+_DOCKER_CLASSES = (20, 23)
 _PATH = "spec.template.spec"
 
 
@@ -65,6 +66,5 @@ def _engine_class(runtime: Runtime, version: str) -> int:
     if number < oldest:
         text = ".".join(map(str, oldest))
         raise RenderError(_PATH, f"the host has {runtime} {version!r}; needed is {text} or newer")
-    if runtime is Runtime.DOCKER:
-        return 20
-    return max(c for c in _PODMAN_CLASSES if c <= number[0])
+    classes = _DOCKER_CLASSES if runtime is Runtime.DOCKER else _PODMAN_CLASSES
+    return max(c for c in classes if c <= number[0])

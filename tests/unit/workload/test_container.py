@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -420,3 +421,16 @@ def test_what_no_process_can_be_given_is_refused(fields: dict[str, Any], message
 def test_a_pod_needs_an_engine() -> None:
     with pytest.raises(RenderError, match="podman or docker"):
         container(profile=HostProfile(Runtime.SYSTEMD))
+
+
+ADDED = {"capabilities": {"add": ["SYS_ADMIN", "BPF"]}}
+
+
+def test_an_old_docker_is_refused_what_it_does_not_know() -> None:
+    with pytest.raises(RenderError, match=r"capabilities\.add: docker older than 23 .* BPF"):
+        container(profile=DOCKER, securityContext=ADDED)
+
+
+@pytest.mark.parametrize("profile", [PODMAN, replace(DOCKER, runtime_version=23)])
+def test_newer_engines_know_every_capability(profile: HostProfile) -> None:
+    assert "--cap-add=BPF" in container(profile=profile, securityContext=ADDED).text(".start.sh")

@@ -41,6 +41,8 @@ def test_versions_that_render_alike_are_one_class() -> None:
     assert profile() == profile(replace(FACTS, podman="4.9.4-rhel", systemd=250))
     assert profile() != profile(replace(FACTS, podman="5.4.2"))
     assert profile(replace(FACTS, systemd=260, podman="7.0")).systemd == 254
+    older, newer = (replace(FACTS, podman="", docker=version) for version in ("20.10.24", "27.1"))
+    assert (profile(older).runtime_version, profile(newer).runtime_version) == (20, 23)
 
 
 @pytest.mark.parametrize(
