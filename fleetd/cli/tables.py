@@ -172,11 +172,26 @@ def _pod_ready(item: Shape, _: float) -> str:
 def _pod_status(item: Shape, _: float) -> str:
     if at(item, "metadata.deletionTimestamp"):
         return "Terminating"
+    if at(item, "status.phase") == "Pending" and (begun := _init_status(item)):
+        return begun
     for status in items(item, "status.containerStatuses"):
         reason = at(status, "state.waiting.reason") or at(status, "state.terminated.reason")
         if reason:
             return str(reason)
     return str(at(item, "status.reason") or at(item, "status.phase") or "Unknown")
+
+
+def _init_status(item: Shape) -> str:
+    """How far the init containers are, as kubectl prints it; "" when they have done their part."""
+    states = items(item, "status.initContainerStatuses")
+    for done, state in enumerate(states):
+        reason = at(state, "state.waiting.reason") or at(state, "state.terminated.reason")
+        sidecar = at(state, "state.running") is not None and at(state, "ready")
+        if reason == "Completed" or sidecar:
+            continue
+        troubled = reason and reason != "ContainerCreating"
+        return f"Init:{reason}" if troubled else f"Init:{done}/{len(states)}"
+    return ""
 
 
 def _restarts(item: Shape, _: float) -> str:

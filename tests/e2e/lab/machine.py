@@ -27,6 +27,8 @@ PROGRAMS: Final[Mapping[str, str]] = {
     "ssh": "openssh-client",
     "nsenter": "util-linux",
 }
+#: Held while apt works: it cannot wait for another one that fetches its lists.
+APT: Final = Path("/run/fleetd-lab-apt.lock")
 #: Without these about the 19th host hangs at boot. They are only ever raised.
 SYSCTLS: Final[Mapping[str, int]] = {
     "fs/inotify/max_user_instances": 8192,
@@ -96,17 +98,32 @@ def prepare() -> None:
     """Make this machine able to carry a fleet: root, programs and kernel limits."""
     if os.geteuid() != 0:
         raise LabError("the lab boots real hosts and needs root: run it with sudo")
-    missing = sorted({pkg for prog, pkg in PROGRAMS.items() if shutil.which(prog) is None})
-    if missing:
-        if shutil.which("apt-get") is None:
-            raise LabError(f"install these first: {' '.join(missing)} (this is not Debian)")
-        apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
-        run([*apt, "update"], timeout=300)
-        run([*apt, "install", "--no-install-recommends", *missing], timeout=600)
+    install(sorted({pkg for prog, pkg in PROGRAMS.items() if shutil.which(prog) is None}))
     for name, least in SYSCTLS.items():
         knob = Path("/proc/sys", name)
         if int(knob.read_text()) < least:
             knob.write_text(str(least))
+
+
+def install(packages: Sequence[str]) -> None:
+    """Install Debian packages on this machine; of several runs one at a time does so."""
+    if not packages:
+        return
+    if shutil.which("apt-get") is None:
+        raise LabError(f"install these first: {' '.join(packages)} (this is not Debian)")
+    apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
+    with locked(APT):
+        run([*apt, "update"], timeout=300)
+        run([*apt, "install", "--no-install-recommends", *packages], timeout=600)
+
+
+def download(package: str, directory: Path) -> None:
+    """Fetch the file of a Debian package into a directory."""
+    get = f"cd {directory} && apt-get -q download {package}"
+    with locked(APT):
+        if run(["sh", "-c", get], check=False).returncode:
+            run(["apt-get", "-q", "update"], timeout=300)
+            run(["sh", "-c", get])
 
 
 # ---------------------------------------------------------------------------------------- runs

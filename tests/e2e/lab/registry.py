@@ -20,7 +20,7 @@ import yaml
 from tests.e2e.lab.base import cache
 from tests.e2e.lab.fleet import COORDINATOR_IP, Fleet
 from tests.e2e.lab.host import Host
-from tests.e2e.lab.machine import LabError, in_netns, locked, run, wait_until
+from tests.e2e.lab.machine import LabError, download, in_netns, locked, run, wait_until
 
 _PACKAGE: Final = "docker-registry"
 
@@ -119,10 +119,7 @@ def _program() -> Path:
 
 
 def _fetch(directory: Path, final: Path) -> None:
-    get = f"cd {directory} && apt-get -q download {_PACKAGE}"
-    if run(["sh", "-c", get], check=False).returncode:
-        run(["apt-get", "-q", "update"], timeout=300)
-        run(["sh", "-c", get])
+    download(_PACKAGE, directory)
     [package] = directory.glob("*.deb")
     run(["dpkg-deb", "-x", package, directory / "tree"])
     shutil.move(directory / "tree", final)

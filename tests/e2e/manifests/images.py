@@ -13,6 +13,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +24,7 @@ from typing import Final
 
 from tests.e2e.lab.base import cache as lab_cache
 from tests.e2e.lab.image import qualified
-from tests.e2e.lab.machine import LabError, locked, run
+from tests.e2e.lab.machine import LabError, install, locked, run
 from tests.e2e.manifests.manifest import Agent, Container, Manifest, part
 from tests.e2e.manifests.registry import MANIFEST
 
@@ -36,7 +37,7 @@ PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 IMAGE_ENV: Final = {"PATH": PATH, "FROM_IMAGE": "yes"}
 IMAGE_USER: Final = 4242
 """Who an image runs as where a manifest wants anybody but root, and does not say whom."""
-_PACKAGES: Final = ("gcc", "libc6-dev", "libmbedtls-dev", "openssl")
+_PACKAGES: Final = ("gcc", "libc6-dev", "libmbedtls-dev")
 _CREATED: Final = "2024-01-01T00:00:00Z"
 _VARIABLE: Final = re.compile(r"\$\$|\$\([^)]*\)")
 
@@ -273,7 +274,8 @@ def program() -> bytes:
             building = final.with_suffix(".building")
             libraries = ("-lmbedtls", "-lmbedx509", "-lmbedcrypto")
             compiler = ("gcc", "-static", "-Os", "-s", "-Wall", "-Wextra", "-o", building, SOURCE)
-            _install()
+            if not Path("/usr/include/mbedtls/ssl.h").exists():
+                install(_PACKAGES)
             run([*compiler, *libraries])
             building.rename(final)
     return final.read_bytes()
@@ -284,6 +286,8 @@ def certificate() -> bytes:
     """A key and a certificate that nobody has signed, as a kubelet accepts it from a probed pod."""
     store = lab_cache() / "standin.pem"
     if not store.exists():
+        if shutil.which("openssl") is None:
+            install(["openssl"])
         words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         words += ["-nodes", "-days", "3650", "-subj", "/CN=standin", "-keyout", "-", "-out", "-"]
         made = subprocess.run(words, check=True, capture_output=True).stdout
@@ -291,14 +295,6 @@ def certificate() -> bytes:
         building.write_bytes(made)
         building.rename(store)
     return store.read_bytes()
-
-
-def _install() -> None:
-    if Path("/usr/include/mbedtls/ssl.h").exists():
-        return
-    apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
-    run([*apt, "update"], timeout=300)
-    run([*apt, "install", "--no-install-recommends", *_PACKAGES], timeout=600)
 
 
 def _described(kind: str, blob: bytes) -> dict[str, object]:

@@ -75,9 +75,24 @@ def test_pods_wide() -> None:
         """) == drawn("po", pod(), wide=True)
 
 
+DONE = {"state": {"terminated": {"reason": "Completed", "exitCode": 0}}}
+BUSY = {"state": {"running": {}}, "ready": False}
+SIDECAR = {"state": {"running": {}}, "ready": True}
+LOOPING = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+CREATING = {"state": {"waiting": {"reason": "ContainerCreating"}}}
+
+
+def starting(*states: Shape) -> Shape:
+    return pod(phase="Pending", initContainerStatuses=[*states], containerStatuses=[CREATING])
+
+
 @pytest.mark.parametrize(
     ("item", "status"),
     [
+        pytest.param(starting(DONE, BUSY), "Init:1/2", id="second-init"),
+        pytest.param(starting(CREATING, CREATING), "Init:0/2", id="no-init-yet"),
+        pytest.param(starting(DONE, LOOPING), "Init:CrashLoopBackOff", id="init-fails"),
+        pytest.param(starting(SIDECAR, DONE), "ContainerCreating", id="inits-done"),
         pytest.param(
             pod(containerStatuses=[{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]),
             "CrashLoopBackOff",
