@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 from typing import Any
 
@@ -116,9 +117,12 @@ def test_a_stop_during_post_start_is_a_graceful_one(any_host: Host) -> None:
     any_host.engine(f"echo $1 >>{any_host.log}; [ $1 = bye ] || exec /bin/sleep 600")
     hooks = {name: {"exec": {"command": [word]}} for name, word in WORDS.items()}
     process = any_host.popen(container(GRACE, lifecycle=hooks), "post-start.sh")
-    until(lambda: any_host.lines == ["hello"], lambda: str(any_host.lines))
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == 1
+    try:
+        until(lambda: any_host.lines == ["hello"], lambda: str(any_host.lines))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 1
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # the hook: on a host it goes with its unit
     assert any_host.lines[1] == "bye"
     assert any_host.lines[2].startswith("stop -t 4")
 
