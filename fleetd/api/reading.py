@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from fleetd.api.fleet import FLEET_ID
 from fleetd.api.reports import Query, Report, Revision, Shape
 from fleetd.core import views
-from fleetd.core.key import Key, pod_uid
+from fleetd.core.key import Key, pod_name, pod_uid
 from fleetd.core.node import Inventory
 from fleetd.core.nodes import nodes_of
 from fleetd.core.records import (
@@ -71,17 +71,18 @@ def daemonsets(store: Store, query: Query) -> list[Shape]:
 
 
 def pods(store: Store, query: Query) -> Iterator[Shape]:
-    """Copies as Pods, named `<daemonset>-<node>`."""
+    """Copies as Pods, under their `pod_name`."""
     owners = {(row.namespace, row.name): row for row in store.read(ObjectRecord, kind="DaemonSet")}
     revisions = {(row.namespace, row.name, row.revision): row for row in store.read(RevisionRecord)}
     hosts = {row.name: row for row in store.read(NodeRecord)}
     fleet = "".join(row.value for row in store.read(Setting, name=FLEET_ID))
     for row in store.read(InstanceRecord):
         owner = owners.get((row.namespace, row.name))
-        named = query.name in ("", f"{row.name}-{row.node}")
+        key = Key(row.namespace, row.name)
+        named = query.name in ("", pod_name(key, row.node, row.slot))
         if owner and named and query.namespace in (None, row.namespace):
             revision = revisions.get((row.namespace, row.name, row.revision))
-            uid = pod_uid(fleet, Key(row.namespace, row.name), row.node)
+            uid = pod_uid(fleet, key, row.node, row.slot)
             yield views.pod_view(views.Pod(row, owner, revision, hosts.get(row.node), uid))
 
 

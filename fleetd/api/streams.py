@@ -14,7 +14,7 @@ from secrets import token_hex
 from fleetd.api.session import Session
 from fleetd.core.daemonset import DaemonSet, SystemdSpec
 from fleetd.core.facts import Runtime, Slot
-from fleetd.core.meta import Key
+from fleetd.core.key import Key, pod_name
 from fleetd.core.node import Node
 from fleetd.core.nodes import nodes_of
 from fleetd.core.records import BundleRecord, InstanceRecord, NodeRecord, ObjectRecord
@@ -59,7 +59,7 @@ def copies_of(
     nodes = {entry.name: entry for entry in all_nodes(session)}
     found = []
     for row in session.store.read(InstanceRecord, namespace=namespace):
-        pod = f"{row.name}-{row.node}"
+        pod = pod_name(Key(row.namespace, row.name), row.node, row.slot)
         wanted = row.name == name if slash and kind.startswith(("ds", "daemonset")) else pod == name
         if wanted and row.node in nodes and (not node or row.node == node):
             found.append(_copy(session, row, nodes[row.node], container))

@@ -22,6 +22,12 @@ class Key(NamedTuple):
         return cls(namespace, name) if slash else cls("default", namespace)
 
 
-def pod_uid(fleet: str, ds: Key, node: str) -> str:
-    """The uid of a copy, the same again when the copy is made anew."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{fleet}/{ds}/{node}"))
+def pod_name(ds: Key, node: str, slot: str = "a") -> str:
+    """What a copy is called as a pod: while two stand side by side, each has its own name."""
+    return f"{ds.name}-{node}" if slot == "a" else f"{ds.name}-{node}-{slot}"
+
+
+def pod_uid(fleet: str, ds: Key, node: str, slot: str = "a") -> str:
+    """The uid of a copy, the same again when the copy is made anew in its slot."""
+    place = node if slot == "a" else f"{node}/{slot}"
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{fleet}/{ds}/{place}"))

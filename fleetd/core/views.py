@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fleetd.core.facts import HostFacts
+from fleetd.core.key import Key, pod_name
 from fleetd.core.members import Member, MemberState, from_plain
 from fleetd.core.node import UNSCHEDULABLE, Node
 from fleetd.core.records import (
@@ -95,7 +96,7 @@ def daemonset_view(record: ObjectRecord, status: StatusRecord | None) -> View:
 
 
 def pod_view(pod: Pod) -> View:
-    """One copy as a Pod named `<ds>-<node>`."""
+    """One copy as a Pod, under its `pod_name`."""
     instance = pod.instance
     silent = pod.node.unreachable if pod.node else ""
     template: View = json.loads(pod.revision.template_json) if pod.revision else {}
@@ -105,7 +106,7 @@ def pod_view(pod: Pod) -> View:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": f"{instance.name}-{instance.node}",
+            "name": pod_name(Key(instance.namespace, instance.name), instance.node, instance.slot),
             "namespace": instance.namespace,
             "uid": pod.uid,
             "labels": {**meta.get("labels", {}), REVISION_LABEL: instance.revision},

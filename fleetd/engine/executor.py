@@ -131,7 +131,9 @@ class Executor:
                 action.ds, action.revision, action.slot, profile, mends=_mended(action)
             )
             secrets = self.rendering.secrets(bundle)
-            values = self.rendering.values(action.ds, action.revision, node, self.fence.fleet)
+            values = self.rendering.values(
+                action.ds, action.revision, action.slot, node, self.fence.fleet
+            )
             replaces = self.rendering.daemonset(action.ds, action.revision).replaces
         except CannotRender as error:
             return Step(action, Outcome.FAILED, str(error))

@@ -107,10 +107,12 @@ class Rendering:
                 )
         return found
 
-    def values(self, ds: Key, revision: str, node: Node, fleet: str) -> Mapping[str, str]:
+    def values(
+        self, ds: Key, revision: str, slot: Slot, node: Node, fleet: str
+    ) -> Mapping[str, str]:
         """What differs from host to host within the bundle."""
         try:
-            return host_values(self.daemonset(ds, revision), node, fleet)
+            return host_values(self.daemonset(ds, revision), node, fleet, slot)
         except RenderError as error:
             raise CannotRender(str(error)) from error
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from fleetd.core.daemonset import DaemonSet
 from fleetd.core.facts import Slot
-from fleetd.core.key import Key, pod_uid
+from fleetd.core.key import Key, pod_name, pod_uid
 from fleetd.core.node import Node
 from fleetd.workload.errors import RenderError
 from fleetd.workload.names import copy_dir
@@ -50,10 +50,11 @@ first address that the host has. (Without either the name stays.)
 _SAFE = re.compile(r"[A-Za-z0-9._:/@+-]*\Z")
 
 
-def host_values(ds: DaemonSet, node: Node, fleet: str) -> Mapping[str, str]:
+def host_values(ds: DaemonSet, node: Node, fleet: str, slot: Slot = Slot.A) -> Mapping[str, str]:
     """The values of one copy on one host.
 
-    The uid is a function of fleet, DaemonSet and node: a copy that is made anew bears it again.
+    Name and uid are functions of fleet, DaemonSet, node and slot: a copy that is made anew in its
+    slot bears them again.
 
     Raises:
         RenderError: a value is not plain (only a host's address can be so).
@@ -62,9 +63,9 @@ def host_values(ds: DaemonSet, node: Node, fleet: str) -> Mapping[str, str]:
     values = {
         "FLEETD_NODE_NAME": node.name,
         "FLEETD_HOST_IP": node.ssh.address,
-        "FLEETD_POD_NAME": f"{name}-{node.name}",
+        "FLEETD_POD_NAME": pod_name(ds.key, node.name, slot),
         "FLEETD_NAMESPACE": ns,
-        "FLEETD_POD_UID": pod_uid(fleet, ds.key, node.name),
+        "FLEETD_POD_UID": pod_uid(fleet, ds.key, node.name, slot),
         "FLEETD_NAME": name,
         "FLEETD_FLEET": fleet,
     }

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fleetd.core.facts import HostFacts
+from fleetd.core.facts import HostFacts, Slot
+from fleetd.core.key import Key, pod_name, pod_uid
 from fleetd.core.members import Member, MemberState, to_plain
 from fleetd.core.records import (
     EventRecord,
@@ -256,3 +257,10 @@ def test_secret_is_hidden_unless_asked_for() -> None:
 def test_views_are_json() -> None:
     views = [pod(), node_view(node("n0"), HOST), daemonset_view(OWNER, None)]
     assert json.loads(json.dumps(views)) == views
+
+
+def test_two_copies_side_by_side_have_names_and_uids_of_their_own() -> None:
+    key = Key("default", "agent")
+    assert [pod_name(key, "web-1", slot) for slot in Slot] == ["agent-web-1", "agent-web-1-b"]
+    assert len({pod_uid("f1", key, "web-1", slot) for slot in Slot}) == len(Slot)
+    assert pod_uid("f1", key, "web-1", "a") == pod_uid("f1", key, "web-1")

@@ -146,9 +146,11 @@ def test_a_host_that_cannot_run_it_is_told_why() -> None:
 def test_each_host_has_its_own_values() -> None:
     desk = Desk()
     mine, other = (
-        desk.rendering.values(AGENT, desk.revision, replace(NODE, name=name), "f")
+        desk.rendering.values(AGENT, desk.revision, Slot.A, replace(NODE, name=name), "f")
         for name in ("n1", "n2")
     )
     assert mine.keys() == other.keys()
     assert "agent-n1" in json.dumps(dict(mine))
+    beside = desk.rendering.values(AGENT, desk.revision, Slot.B, replace(NODE, name="n1"), "f")
+    assert "agent-n1-b" in json.dumps(dict(beside))
     assert mine != other
