@@ -282,6 +282,23 @@ def foreign_things(admin: Admin, name: str) -> dict[str, str]:
     return {k: v for k, v in snapshot(admin.fleet[name]).items() if "fleetd-other" in k}
 
 
+def test_a_foreground_deletion_keeps_the_daemonset_until_the_last_host_is_clean(
+    admin: Admin,
+) -> None:
+    admin.apply(unit_agent(**ALL_AT_ONCE))
+    away = admin.fleet["pod-2"]
+    away.sh("systemctl stop ssh.service ssh.socket; systemctl mask --runtime ssh.service")
+    report = admin.fleetd("delete", "ds", "agent", "--cascade=foreground", "-o", "json", code=3)
+    assert {node for node, _ in report.did} == {"dock", "pod-1"}
+    (marked,) = admin.get("ds")["items"]
+    assert marked["metadata"]["deletionTimestamp"]
+    assert admin.lives("pod-2") == 1
+    away.sh("systemctl unmask --runtime ssh.service; systemctl start ssh.service")
+    assert admin.reconcile().did == [("pod-2", "remove")]
+    assert admin.get("ds")["items"] == []
+    assert leftovers(away) == []
+
+
 def test_a_deleted_daemonset_is_removed_later_from_a_host_that_was_away(admin: Admin) -> None:
     admin.apply(*documents())
     away = admin.fleet["pod-2"]
