@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,15 @@ UNIT = "fleetd-mon.agent_v2.main.a.service"
 PATIENCE_S = 20
 NEEDED = ("cat", "cut", "grep", "mkdir", "mv", "od", "rm", "sh", "timeout", "tr")
 SHELLS = ("dash", pytest.param("busybox", marks=pytest.mark.needs("busybox")))
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill all of its session: `timeout` makes groups of its own. On a host the unit does this."""
+    for entry in Path("/proc").iterdir():
+        with suppress(ValueError, ProcessLookupError, PermissionError):
+            if os.getsid(int(entry.name)) == process.pid:
+                os.kill(int(entry.name), signal.SIGKILL)
+    process.wait()
 
 
 class Host:
@@ -131,8 +140,7 @@ esac""",
         try:
             yield
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            end(process)
 
     @property
     def place(self) -> Path:

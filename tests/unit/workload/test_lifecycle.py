@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import os
 import signal
 from typing import Any
 
 import pytest
 
 from fleetd.workload.errors import RenderError
-from tests.unit.workload.hosting import UNIT, Host, until
+from tests.unit.workload.hosting import UNIT, Host, end, until
 from tests.unit.workload.rendering import Rendered, container, rendered
 
 NAME = UNIT.removesuffix(".service")
@@ -122,7 +121,7 @@ def test_a_stop_during_post_start_is_a_graceful_one(any_host: Host) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 1
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # the hook: on a host it goes with its unit
+        end(process)
     assert any_host.lines[1] == "bye"
     assert any_host.lines[2].startswith("stop -t 4")
 

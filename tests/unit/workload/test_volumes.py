@@ -330,6 +330,7 @@ def test_an_empty_dir_is_the_groups_and_stays_as_the_pod_made_it(host: Host) -> 
     bundle = with_volume({"emptyDir": {}}, spec={"securityContext": {"fsGroup": GROUP}})
     host.place(bundle)
     directory = host.copy / "empty/r1/v"
+    directory.chmod(0o777)  # as a host makes it, whatever the umask
     if GROUP == 0:  # it is root's group already: as if it were another's
         os.chown(directory, -1, 1)
     host.start(bundle)
