@@ -57,7 +57,7 @@ rollingUpdate               RollingUpdate   honoured
 
 # RollingUpdate
 maxUnavailable              intOrString     honoured
-maxSurge                    intOrString     honoured  beside maxUnavailable a permission that is not used yet
+maxSurge                    intOrString     honoured  also beside a maxUnavailable above 0, which Kubernetes refuses
 
 # Template
 metadata                    TemplateMeta    honoured

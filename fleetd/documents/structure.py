@@ -66,12 +66,12 @@ class Structure:
         """An ignored or refused field that is there."""
         if field.disposition is Disposition.REFUSED:
             if not asks_for_nothing(value, field):
-                message = f"{field.name} is not supported yet by this fleetd"
+                message = f"{field.name} is not supported"
                 self._found.error(path, message, field.note)
             return
         if field.values and value not in ("", {}) and value not in field.values:
             shown = json.dumps(value, default=str)[:60]
-            message = f"{field.name} {shown} is not supported yet by this fleetd"
+            message = f"{field.name} {shown} is not supported"
             allowed = ", ".join(json.dumps(known) for known in field.values)
             self._found.error(path, message, f"leave it out, or write {allowed}")
             return

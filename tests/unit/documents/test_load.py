@@ -184,7 +184,7 @@ def test_a_field_that_is_not_supported_yet_is_refused_by_name(
 ) -> None:
     (problem,) = problems_of(agent(pod, container))
     assert f"spec.template.spec.{path}: {path.rpartition('.')[2].split('[')[0]} " in problem
-    assert "is not supported yet by this fleetd" in problem
+    assert "is not supported" in problem
     assert ":19:" in problem
 
 
