@@ -22,7 +22,7 @@ from fleetd.core.node import Node
 from fleetd.core.records import AuditRecord, ObjectRecord, Setting
 from fleetd.engine.images import pull_logins, pushed_name
 from fleetd.engine.visits import LOAD_S, Visits, observation_of
-from fleetd.host.replies import Failed, Lost, Ok, Refused, Reply, parse
+from fleetd.host.replies import Failed, Lost, Ok, Refused, Reply, parse, reason
 from fleetd.host.requests import Load, Observe, Pull, Wanted
 from fleetd.host.wire import encode
 from fleetd.ports import Put, Store, Streams
@@ -171,12 +171,8 @@ def _pulled(reply: Reply) -> dict[str, str]:
                 for seen in pulled
                 if seen.state == "present"
             }
-        case Failed(step=step, message=message):
-            raise _NotPushed(f"{step}: {message}")
-        case Refused(message=message):
-            raise _NotPushed(message)
-        case Lost(why=why):
-            raise _NotPushed(why)
+        case Failed() | Refused() | Lost():
+            raise _NotPushed(reason(reply))
 
 
 def login_notes(store: Store, keys: Iterable[Key]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ them touches a host.
 from __future__ import annotations
 
 from fleetd.api.reading import daemonset
-from fleetd.core.meta import Key
+from fleetd.core.key import Key, pod_name
 from fleetd.core.records import (
     AuditRecord,
     InstanceRecord,
@@ -54,25 +54,27 @@ def resume(store: Store, key: Key, *, now: float, who: str) -> bool:
     return True
 
 
-def delete_pod(store: Store, key: Key, node: str, *, now: float, who: str) -> None:
+def delete_pod(store: Store, key: Key, node: str, *, now: float, who: str) -> str:
     """Ask for the copy on a node to go; a new one comes where one is wanted (K 75).
 
     The new one is of the revision that a node without a copy gets: under OnDelete the current one.
     A person asked, so the budget does not hold it back, but the node counts as down until it is
-    done.
+    done. Returns the name of the pod.
 
     Raises:
         NotFound: there is no such DaemonSet, or no copy of it on that node.
         Refused: the node is on hold.
     """
     daemonset(store, key)
-    if not store.read(InstanceRecord, namespace=key.namespace, name=key.name, node=node):
-        raise NotFound(f"pod {key.name}-{node} is not known in namespace {key.namespace}")
+    copies = store.read(InstanceRecord, namespace=key.namespace, name=key.name, node=node)
+    if not copies:
+        raise NotFound(f"pod {pod_name(key, node)} is not known in namespace {key.namespace}")
     if any(row.held for row in store.read(NodeRecord, name=node)):
         raise Refused(f"node {node} is on hold: nothing is removed there until `fleetd unhold`")
     slot = SlotRecord(*key, node, revision="", kind=SlotKind.DELETE, taken=now)
     audit = AuditRecord(now, who, "delete", f"Pod {key}-{node}", "")
     store.commit([Put(slot), Put(audit)])
+    return pod_name(key, node, copies[0].slot)
 
 
 def _live(store: Store, key: Key) -> None:

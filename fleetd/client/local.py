@@ -247,8 +247,8 @@ class Local:
 
     async def delete_pod(self, key: Key, node: str) -> str:
         """Ask for a copy to go."""
-        rollouts.delete_pod(self.store, key, node, now=self.clock.now(), who=self.who)
-        return f'pod "{key.name}-{node}" deleted'
+        pod = rollouts.delete_pod(self.store, key, node, now=self.clock.now(), who=self.who)
+        return f'pod "{pod}" deleted'
 
     async def edit(
         self,

@@ -182,10 +182,12 @@ def _events(turns: Sequence[_Turn], refusals: Sequence[str], now: float) -> Iter
             message = f"revision {after.revision}" + (f": {after.reason}" if after.reason else "")
             failed = after.state is RolloutState.FAILED
             reason = "RolloutResumed" if _resumed(before, after) else _TOLD[after.state]
-            yield _event(turn.state.key, reason, message, now, warning=failed)
+            yield EventRecord.once(turn.state.key, "", reason, message, now, warning=failed)
         yield from _restarts(turn, now)
     for refusal in refusals:
-        yield _event(Key("", "removals"), str(Reason.REMOVAL_GUARD), refusal, now, warning=True)
+        yield EventRecord.once(
+            Key("", "removals"), "", str(Reason.REMOVAL_GUARD), refusal, now, warning=True
+        )
 
 
 def _restarts(turn: _Turn, now: float) -> Iterator[EventRecord]:
@@ -196,28 +198,15 @@ def _restarts(turn: _Turn, now: float) -> Iterator[EventRecord]:
             known = before.get((place.name, str(copy.slot)))
             if known is not None and copy.restarts > known.restarts:
                 message = f"started again by systemd: {copy.restarted or 'it had ended'}"
-                event = _event(turn.state.key, "Restarted", message, now, warning=True)
+                event = EventRecord.once(
+                    turn.state.key, "", "Restarted", message, now, warning=True
+                )
                 yield replace(event, node=place.name)
 
 
 def _resumed(before: RolloutRecord | None, after: RolloutRecord) -> bool:
     again = before is not None and before.revision == after.revision
     return again and after.state is RolloutState.PROGRESSING
-
-
-def _event(ds: Key, reason: str, message: str, now: float, *, warning: bool) -> EventRecord:
-    return EventRecord(
-        namespace=ds.namespace,
-        kind="DaemonSet" if ds.namespace else "Fleet",
-        name=ds.name,
-        node="",
-        reason=reason,
-        warning=warning,
-        message=message,
-        count=1,
-        first=now,
-        last=now,
-    )
 
 
 def _settled(decisions: Sequence[Decision], turns: Sequence[_Turn]) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fleetd.core.key import Key
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -264,6 +266,14 @@ class EventRecord:
     count: int
     first: float
     last: float
+
+    @classmethod
+    def once(
+        cls, ds: Key, node: str, reason: str, message: str, now: float, *, warning: bool
+    ) -> EventRecord:
+        """What has just happened; to the fleet as a whole where `ds` has no namespace."""
+        kind = "DaemonSet" if ds.namespace else "Fleet"
+        return cls(*(ds.namespace, kind, ds.name, node, reason, warning, message, 1, now, now))
 
 
 @dataclass(frozen=True, slots=True)

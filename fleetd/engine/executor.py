@@ -23,7 +23,7 @@ from fleetd.engine.images import Images
 from fleetd.engine.rendering import CannotRender, Rendering
 from fleetd.engine.visits import Visits, is_whole, observation_of
 from fleetd.host import requests
-from fleetd.host.replies import Failed, Lost, Ok, Refused, Reply
+from fleetd.host.replies import Failed, Lost, Ok, Refused, Reply, reason
 from fleetd.ports import EventSink
 
 _Act = Callable[[Action], Coroutine[None, None, bool]]
@@ -187,12 +187,12 @@ def _step(action: Action, reply: Reply) -> Step:
     match reply:
         case Ok(notes=notes):
             return Step(action, Outcome.DONE, "; ".join(notes), seen, notes)
-        case Failed(step=step, message=message):
-            return Step(action, Outcome.FAILED, f"{step}: {message}", seen)
-        case Refused(message=message):
-            return Step(action, Outcome.REFUSED, message)
-        case Lost(why=why):
-            return Step(action, Outcome.LOST, why)
+        case Failed():
+            return Step(action, Outcome.FAILED, reason(reply), seen)
+        case Refused():
+            return Step(action, Outcome.REFUSED, reason(reply))
+        case Lost():
+            return Step(action, Outcome.LOST, reason(reply))
 
 
 def _mended(action: Start | Update | Repair) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
-from fleetd.core.actions import Action, Remove
+from fleetd.core.actions import Remove
 from fleetd.core.meta import Key
 from fleetd.core.plan import Plan
 from fleetd.core.records import (
@@ -50,29 +50,16 @@ def record_steps(store: Store, steps: Iterable[Step], now: float) -> None:
     """
     fresh = []
     for step in steps:
+        about = step.action.ds, step.action.node
         if step.outcome in (Outcome.FAILED, Outcome.REFUSED):
             reason = f"Failed{type(step.action).__name__}"
-            fresh.append(_event(step.action, reason, step.message, now, warning=True))
+            event = EventRecord.once(*about, reason, step.message, now, warning=True)
+            fresh.append(event)
         reason = "GaveBack" if isinstance(step.action, Remove) else "TookOver"
-        fresh += (_event(step.action, reason, note, now, warning=False) for note in step.notes)
+        fresh += (EventRecord.once(*about, reason, note, now, warning=False) for note in step.notes)
     changes = events(store, fresh)
     if changes:
         store.commit(changes)
-
-
-def _event(action: Action, reason: str, message: str, now: float, *, warning: bool) -> EventRecord:
-    return EventRecord(
-        namespace=action.ds.namespace,
-        kind="DaemonSet",
-        name=action.ds.name,
-        node=action.node,
-        reason=reason,
-        warning=warning,
-        message=message,
-        count=1,
-        first=now,
-        last=now,
-    )
 
 
 def events(store: Store, fresh: Iterable[EventRecord]) -> list[Change]:

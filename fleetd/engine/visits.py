@@ -14,7 +14,7 @@ from secrets import token_hex
 
 from fleetd.core.facts import Known, Observation, Part, Unknown
 from fleetd.core.node import Node
-from fleetd.host.replies import Failed, Lost, Ok, Refused, Reply, parse
+from fleetd.host.replies import Failed, Lost, Ok, Refused, Reply, parse, reason
 from fleetd.host.requests import Apply, Load, Observe, Pull, Purge, Remove, Request
 from fleetd.host.wire import encode
 from fleetd.ports import Transport
@@ -89,9 +89,5 @@ def observation_of(reply: Reply) -> Part[Observation]:
             return Known(seen)
         case Ok():
             return Unknown("the reply held no observation")
-        case Failed(step=step, message=message):
-            return Unknown(f"{step}: {message}")
-        case Refused(message=message):
-            return Unknown(message)
-        case Lost(why=why):
-            return Unknown(why)
+        case Failed() | Refused() | Lost():
+            return Unknown(reason(reply))

@@ -86,6 +86,17 @@ class Lost:
 Reply = Ok | Failed | Refused | Lost
 
 
+def reason(reply: Failed | Refused | Lost) -> str:
+    """Why a request was not carried out, or nobody can tell; with the step, where one failed."""
+    match reply:
+        case Failed(step=step, message=message):
+            return f"{step}: {message}"
+        case Refused(message=message):
+            return message
+        case Lost(why=why):
+            return why
+
+
 class _Raw(NamedTuple):
     rows: tuple[str, ...]
     status: int

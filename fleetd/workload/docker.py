@@ -49,7 +49,7 @@ def docker_service(this: Launch) -> Service:
         *image_words(this),
         *([">/dev/null"] if apart else []),  # the container's id
     ]
-    service = [_type(this), before(this.name)]
+    service = [kind_of_service(this.copy), before(this.name)]
     if this.kind is Kind.INIT:
         service = ["Type=oneshot", "RemainAfterExit=yes", before(this.name)]
     else:
@@ -98,10 +98,6 @@ def running(name: str) -> str:
 
 def _remove(name: str) -> str:
     return quietly(f"docker rm -f {name}")  # which complains where there is none
-
-
-def _type(this: Launch) -> str:
-    return kind_of_service(this.copy)
 
 
 def group_words(copy: Copy) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -313,8 +314,14 @@ def test_a_pod_is_asked_to_go_by_a_slot(desk: Desk) -> None:
     with pytest.raises(NotFound, match="web-n1"):
         rollouts.delete_pod(desk.store, WEB, "n1", now=5.0, who="ann")
     desk.store.commit([Put(copy_of("r1"))])
-    rollouts.delete_pod(desk.store, WEB, "n1", now=5.0, who="ann")
+    assert rollouts.delete_pod(desk.store, WEB, "n1", now=5.0, who="ann") == "web-n1"
     assert desk.store.read(SlotRecord) == (SlotRecord(*WEB, "n1", "", SlotKind.DELETE, 5.0),)
+
+
+def test_a_pod_in_the_other_slot_is_told_by_its_own_name(desk: Desk) -> None:
+    desk.apply(daemonset())
+    desk.store.commit([Put(replace(copy_of("r1"), slot="b"))])
+    assert rollouts.delete_pod(desk.store, WEB, "n1", now=5.0, who="ann") == "web-n1-b"
 
 
 def test_verbs_want_a_daemonset(desk: Desk) -> None:
