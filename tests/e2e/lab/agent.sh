@@ -58,6 +58,8 @@ if [ -n "${AGENT_IGNORE_TERM:-}" ]; then
 else
     trap 'say stop; end 0' TERM
 fi
+# One that was told to end may have had its own rm killed with it.
+[ -z "${AGENT_READY:-}" ] || rm -f "$AGENT_READY"
 say start "$version"
 echo "agent $version: started"
 if [ -n "${AGENT_HTTP:-}" ]; then
