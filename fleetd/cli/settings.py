@@ -10,16 +10,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleetd.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:  # only for annotations: YAML is imported when there is a file to read
     import yaml
 
-KEYS = ("inventory", "state")
+KEYS = ("inventory", "service", "state")
+LOG_FORMATS = ("auto", "json", "console")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,27 @@ class Flags:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """What only `fleetd run` reads: the mapping `service:` of the settings file.
+
+    Members of `socket_group` may connect and read, those of `operator_group` may change things;
+    `metrics_address` is `HOST:PORT`, "" serves nothing on TCP. A host that is looked at through
+    its stream has a full look each `full_look_s`, one without a stream each `poll_s`; programs of
+    the inventory are run each `inventory_s`. `log_format` is one of `LOG_FORMATS`.
+    """
+
+    socket_group: str = "fleetd"
+    operator_group: str = "fleetd-operators"
+    metrics_address: str = ""
+    streams: bool = True
+    full_look_s: float = 900.0
+    poll_s: float = 30.0
+    inventory_s: float = 60.0
+    log_format: str = "auto"
+    events_kept: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a run works with: absolute inventory sources (`-` is stdin) and the state directory.
 
@@ -43,6 +65,7 @@ class Settings:
     state: str
     config: str = ""
     debug: bool = False
+    service: ServiceSettings = field(default_factory=ServiceSettings)
 
 
 def read_settings(flags: Flags, env: Mapping[str, str], cwd: Path, *, root: bool) -> Settings:
@@ -51,7 +74,7 @@ def read_settings(flags: Flags, env: Mapping[str, str], cwd: Path, *, root: bool
     Raises InvalidInput for a file that is missing, unreadable or says anything it should not.
     """
     config = _config_file(flags, env, cwd)
-    said = _read_file(config, env) if config else {}
+    said, service = _read_file(config, env) if config else ({}, ServiceSettings())
     inventory = (
         flags.inventory
         or tuple(filter(None, env.get("FLEETD_INVENTORY", "").split(os.pathsep)))
@@ -63,6 +86,7 @@ def read_settings(flags: Flags, env: Mapping[str, str], cwd: Path, *, root: bool
         state=_absolute(state, cwd, env) if state else str(_default_state(env, root=root)),
         config=str(config or ""),
         debug=flags.debug,
+        service=service,
     )
 
 
@@ -87,7 +111,10 @@ def _config_file(flags: Flags, env: Mapping[str, str], cwd: Path) -> Path | None
     return found
 
 
-def _read_file(path: Path, env: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+def _read_file(
+    path: Path, env: Mapping[str, str]
+) -> tuple[dict[str, tuple[str, ...]], ServiceSettings]:
+    """The paths that each key of the file says, absolute; and what it says of the service."""
     import yaml
 
     try:
@@ -97,15 +124,21 @@ def _read_file(path: Path, env: Mapping[str, str]) -> dict[str, tuple[str, ...]]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise _invalid(path, line, "", f"is not YAML: {error.problem}") from error
+    service = ServiceSettings()
     if document is None:
-        return {}
+        return {}, service
     if not isinstance(document, yaml.MappingNode):
-        raise _invalid(path, 1, "", "must be a mapping", f"with the keys {' and '.join(KEYS)}")
+        raise _invalid(path, 1, "", "must be a mapping", f"with the keys {_listed(KEYS)}")
     said: dict[str, tuple[str, ...]] = {}
     problems: list[Problem] = []
     for key, value in document.value:
         name, line = str(key.value), key.start_mark.line + 1
-        problem = _key_problem(name, said) or _value_problem(name, value)
+        problem = _key_problem(name, said, KEYS)
+        if not problem and name == "service":
+            said[name] = ()
+            service = _service(path, value, problems)
+            continue
+        problem = problem or _value_problem(name, value)
         if problem:
             problems.append(Problem(str(path), line, name, *problem))
             continue
@@ -113,15 +146,95 @@ def _read_file(path: Path, env: Mapping[str, str]) -> dict[str, tuple[str, ...]]
         said[name] = tuple(_absolute(item.value, path.parent, env) for item in items)
     if problems:
         raise InvalidInput(problems)
-    return said
+    return said, service
 
 
-def _key_problem(name: str, said: Mapping[str, object]) -> tuple[str, str] | None:
+def _service(path: Path, node: yaml.Node, problems: list[Problem]) -> ServiceSettings:
+    """The mapping `service:`; what is wrong in it is added to the problems."""
+    import yaml
+
+    keys = {_camel(one.name): one.name for one in fields(ServiceSettings)}
+    line = node.start_mark.line + 1
+    if not isinstance(node, yaml.MappingNode):
+        hint = f"with some of the keys {_listed(tuple(keys))}"
+        problems.append(Problem(str(path), line, "service", "must be a mapping", hint))
+        return ServiceSettings()
+    said: dict[str, Any] = {}
+    for key, value in node.value:
+        name = str(key.value)
+        problem = _key_problem(name, said, tuple(keys))
+        if not problem:
+            said[name], problem = _service_value(name, value)
+        if problem:
+            line = key.start_mark.line + 1
+            problems.append(Problem(str(path), line, f"service.{name}", *problem))
+    if problems:
+        return ServiceSettings()
+    return ServiceSettings(**{keys[name]: value for name, value in said.items()})
+
+
+def _service_value(name: str, node: yaml.Node) -> tuple[Any, tuple[str, str] | None]:
+    """One value of `service:`, and what is wrong with it."""
+    import yaml
+
+    text = node.value if isinstance(node, yaml.ScalarNode) else None
+    tag = node.tag.rpartition(":")[2]
+    match name:
+        case "streams":
+            truths = {"true": True, "yes": True, "on": True, "false": False, "no": False}
+            truths["off"] = False
+            truth = truths.get(str(text).lower()) if tag == "bool" else None
+            return truth, None if truth is not None else ("must be true or false", "")
+        case "eventsKept":
+            count = int(text) if tag == "int" and text and text.isdecimal() else 0
+            return count, None if count else ("must be a whole number above 0", "")
+        case "fullLookSeconds" | "pollSeconds" | "inventorySeconds":
+            number = _number(text) if tag in ("int", "float") and text else 0.0
+            return number, None if number >= 1 else ("must be a number of seconds, 1 or more", "")
+        case "logFormat":
+            wrong = f"must be one of {', '.join(LOG_FORMATS)}"
+            return text, None if text in LOG_FORMATS else (wrong, "")
+        case "metricsAddress":
+            good = text == "" or (tag == "str" and _is_address(str(text)))
+            return text or "", None if good else ("must be HOST:PORT", 'or "" for none')
+        case _:
+            good = tag == "str" and text is not None and not set(text) & set(": \t\n")
+            return text, None if good else ("must be the name of a group", "")
+
+
+def _is_address(text: str) -> bool:
+    host, colon, port = text.rpartition(":")
+    return bool(host and colon) and port.isdecimal() and 0 <= int(port) < 65536
+
+
+def _number(text: str) -> float:
+    import math
+
+    try:
+        number = float(text)
+    except ValueError:  # YAML knows forms that Python does not: 0x10, 1_0, .inf
+        return 0.0
+    return number if math.isfinite(number) else 0.0
+
+
+def _camel(name: str) -> str:
+    """A name as the file writes it: `full_look_s` is `fullLookSeconds`."""
+    first, *rest = name.removesuffix("_s").split("_")
+    return first + "".join(map(str.title, rest)) + ("Seconds" if name.endswith("_s") else "")
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _key_problem(
+    name: str, said: Mapping[str, object], keys: tuple[str, ...]
+) -> tuple[str, str] | None:
     import difflib
 
-    if name not in KEYS:
-        nearest = difflib.get_close_matches(name, KEYS, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"known are {' and '.join(KEYS)}"
+    if name not in keys:
+        nearest = difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known are {_listed(keys)}"
         return "unknown key", hint
     return ("is written twice", "keep one") if name in said else None
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetd.cli.settings import Flags, Settings, places, read_settings
+from fleetd.cli.settings import Flags, ServiceSettings, Settings, places, read_settings
 from fleetd.errors import InvalidInput
 
 
@@ -107,7 +107,7 @@ def test_a_named_file_must_be_there(cwd: Path) -> None:
             "inventry: a\n\nfoo: b\n",
             [
                 "fleetd.yaml:1: inventry: unknown key; did you mean inventory?",
-                "fleetd.yaml:3: foo: unknown key; known are inventory and state",
+                "fleetd.yaml:3: foo: unknown key; known are inventory, service and state",
             ],
             id="unknown-keys",
         ),
@@ -135,13 +135,108 @@ def test_a_named_file_must_be_there(cwd: Path) -> None:
         ),
         pytest.param(
             "- a\n",
-            ["fleetd.yaml:1: must be a mapping; with the keys inventory and state"],
+            ["fleetd.yaml:1: must be a mapping; with the keys inventory, service and state"],
             id="list",
         ),
     ],
 )
 def test_a_file_says_nothing_else(cwd: Path, text: str, expected: list[str]) -> None:
     assert problems(text, cwd) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("service: on\n", ["1: service: must be a mapping; with some of"], id="word"),
+        pytest.param(
+            "service:\n  sockedGroup: a\n  foo: b\n",
+            [
+                "2: service.sockedGroup: unknown key; did you mean socketGroup?",
+                "3: service.foo: unknown key; known are socketGroup, operatorGroup, ",
+            ],
+            id="unknown-keys",
+        ),
+        pytest.param(
+            "service:\n  streams: true\n  streams: true\n",
+            ["3: service.streams: is written twice; keep one"],
+            id="twice",
+        ),
+        pytest.param(
+            "service: {streams: maybe}\n",
+            ["1: service.streams: must be true or false"],
+            id="no-truth",
+        ),
+        pytest.param(
+            "service: {pollSeconds: 0, fullLookSeconds: .inf, inventorySeconds: 5m}\n",
+            [
+                f"1: service.{name}: must be a number of seconds, 1 or more"
+                for name in ("pollSeconds", "fullLookSeconds", "inventorySeconds")
+            ],
+            id="no-seconds",
+        ),
+        pytest.param(
+            "service: {eventsKept: 1.5}\n",
+            ["1: service.eventsKept: must be a whole number above 0"],
+            id="no-count",
+        ),
+        pytest.param(
+            "service: {logFormat: yaml}\n",
+            ["1: service.logFormat: must be one of auto, json, console"],
+            id="no-format",
+        ),
+        pytest.param(
+            "service: {metricsAddress: 9100}\n",
+            ['1: service.metricsAddress: must be HOST:PORT; or "" for none'],
+            id="no-address",
+        ),
+        pytest.param(
+            "service: {socketGroup: [a], operatorGroup: 7}\n",
+            [
+                "1: service.socketGroup: must be the name of a group",
+                "1: service.operatorGroup: must be the name of a group",
+            ],
+            id="no-groups",
+        ),
+    ],
+)
+def test_every_mistake_about_the_service_has_its_line(
+    cwd: Path, text: str, expected: list[str]
+) -> None:
+    found = problems(text, cwd)
+    assert len(found) == len(expected)
+    for problem, start in zip(found, expected, strict=True):
+        assert problem.startswith(f"fleetd.yaml:{start}")
+
+
+def test_the_service_has_settings_of_its_own(cwd: Path) -> None:
+    (cwd / "fleetd.yaml").write_text(
+        "state: s\n"
+        "service:\n"
+        "  socketGroup: readers\n"
+        "  operatorGroup: ''\n"
+        "  metricsAddress: '[::1]:9469'\n"
+        "  streams: off\n"
+        "  fullLookSeconds: 60\n"
+        "  pollSeconds: 2.5\n"
+        "  inventorySeconds: 10\n"
+        "  logFormat: json\n"
+        "  eventsKept: 10\n"
+    )
+    assert read(Flags(), {}, cwd).service == ServiceSettings(
+        socket_group="readers",
+        operator_group="",
+        metrics_address="[::1]:9469",
+        streams=False,
+        full_look_s=60.0,
+        poll_s=2.5,
+        inventory_s=10.0,
+        log_format="json",
+        events_kept=10,
+    )
+
+
+def test_without_a_word_the_service_has_its_defaults(cwd: Path, empty: str) -> None:
+    assert read(Flags(config=empty), {}, cwd).service == ServiceSettings()
 
 
 def test_a_file_that_is_not_yaml_says_where(cwd: Path) -> None:
