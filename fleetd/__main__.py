@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from fleetd.cli.main import main as run
@@ -17,7 +18,7 @@ from fleetd.client import Client, Reads
 
 def main() -> int:
     """Run the command line of this process; the exit code."""
-    code = run(_open_client, _open_reads, _demo)
+    code = run(_open_client, _open_reads, _demo, _serve)
     # Else Python searches all objects for garbage as it ends: a sixth of the CPU of a short run.
     gc.freeze()
     return code
@@ -39,6 +40,12 @@ def _demo() -> int:
     from fleetd.app import demo
 
     return demo()
+
+
+def _serve(read: Callable[[], Settings]) -> int:
+    from fleetd.app import serve
+
+    return serve(read)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from fleetd.adapters.store import SqliteStore
 from fleetd.api import reading
@@ -117,6 +120,99 @@ class _State:
             return known_fleet(self.store)
         fleet = open_fleet(self.store, _fresh_id(), _fresh_key())
         return raise_term(self.store, fleet)
+
+
+def serve(read: Callable[[], Settings]) -> int:
+    """Run the service until it is told to end; its exit code.
+
+    `read` gives the settings, at the start and at each reload.
+
+    Raises:
+        InvalidInput: settings or inventory are wrong at the start.
+        StateHeld: another fleetd writes to this state.
+        StateBroken: the state cannot be opened.
+    """
+    try:
+        asyncio.run(_serve(read))
+    except ExceptionGroup as failed:
+        for error in failed.exceptions:
+            traceback.print_exception(error)
+        print("fleetd: a part of the service failed; it ends", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+async def _serve(read: Callable[[], Settings]) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from fleetd.adapters.clock import SystemClock
+    from fleetd.adapters.notify import Supervisor
+    from fleetd.adapters.sinks import LogSink
+    from fleetd.adapters.ssh import SshTransport
+    from fleetd.adapters.watching import Watching
+    from fleetd.api import running
+    from fleetd.api.reports import RunOptions
+    from fleetd.api.session import Session
+    from fleetd.documents.inventory import read_inventory
+    from fleetd.server.life import Life
+    from fleetd.server.sources import Sources
+
+    with ExitStack() as stack:
+        settings = read()
+        threads = stack.enter_context(ThreadPoolExecutor(THREADS, "fleetd"))
+        asyncio.get_running_loop().set_default_executor(threads)
+        state = _State(settings, stack, mutating=True)
+        fleet = state.fleet
+        assert fleet is not None  # a writer makes what is missing
+        store, clock, sink = state.store, SystemClock(), LogSink()
+        jumps: dict[str, Ssh] = {}
+        transport = SshTransport(jumps.get)
+
+        def take(inventory: Inventory) -> None:
+            jumps.clear()
+            jumps.update({host.name: host.ssh for host in inventory.hosts})
+
+        def found() -> Inventory:
+            return read_inventory(settings.inventory or reading.sources(store))
+
+        sources = Sources(found, take, clock, sink)
+        await sources.begin()
+
+        async def watch() -> None:
+            known = settings.inventory or reading.sources(store)
+            async for _ in Watching(known, settings.service.inventory_s).causes():
+                await sources.again()
+
+        async def passes() -> None:
+            await sources.arrived.wait()
+            while True:
+                who = Session(store, transport, clock, sink, sources.inventory(), fleet, "fleetd")
+                running.check_sources(who, RunOptions())
+                await who.reconciler(None, RunOptions(), _nobody).converge(None)
+                await clock.sleep(1.0)
+
+        life = Life(
+            supervisor=Supervisor(os.environ),
+            clock=clock,
+            sink=sink,
+            say=lambda: sources.trouble or "in force",
+            read_again=sources.again,
+            drain=clock.sleep,
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, life.end)
+        loop.add_signal_handler(signal.SIGHUP, life.reload)
+        try:
+            await life.run(
+                [("passes", passes), ("watch the inventory", watch), ("retry", sources.retry)]
+            )
+        finally:
+            await transport.close()
+
+
+def _nobody(_event: str, _fields: Mapping[str, Any]) -> None:
+    """Nobody watches the passes of the service but its log."""
 
 
 def demo() -> int:

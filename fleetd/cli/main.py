@@ -26,10 +26,11 @@ from fleetd.cli import (
     marking,
     nodes,
     reading,
+    service,
 )
 from fleetd.cli.rollout import rollout
 from fleetd.cli.text import OutputClosed, say
-from fleetd.cli.verbs import Invocation, OpenClient, OpenReads, global_options
+from fleetd.cli.verbs import Invocation, OpenClient, OpenReads, Serve, global_options
 from fleetd.errors import FleetdError, InvalidInput
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
@@ -43,6 +44,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         changing.delete,
         rollout,
         changing.reconcile,
+        service.run,
     ),
     "Look": (getting.get, getting.events, reading.describe, reading.why, reading.logs),
     "Nodes": (
@@ -100,13 +102,14 @@ def main(
     open_client: OpenClient,
     open_reads: OpenReads,
     run_demo: Callable[[], int],
+    serve: Serve,
     argv: Sequence[str] | None = None,
 ) -> int:
     """Run one call of `fleetd` and give its exit code; `argv` None takes the process's."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    invocation = Invocation(open_client, open_reads, run_demo)
+    invocation = Invocation(open_client, open_reads, run_demo, serve)
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         code = build().main(

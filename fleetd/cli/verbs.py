@@ -38,6 +38,8 @@ class OpenClient(Protocol):
         ...
 
 
+Serve = Callable[[Callable[[], Settings]], int]
+"""Runs the service to its end, with a way to read the settings again; its exit code."""
 OpenReads = Callable[[Settings], AbstractContextManager[Reads]]
 """Opens the state for verbs that need nothing else, so that they start at once."""
 
@@ -49,6 +51,7 @@ class Invocation:
     open_client: OpenClient
     open_reads: OpenReads
     run_demo: Callable[[], int]
+    serve: Serve
     flags: Flags = field(default_factory=Flags)
     mutating: bool = False
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleetd.cli.main import main
+from fleetd.cli.verbs import Serve
 from tests.unit.cli.fake_client import FakeClient, Opener
 
 
@@ -29,9 +30,10 @@ class CommandLine:
     opener: Opener
     capsys: pytest.CaptureFixture[str]
     demo: Callable[[], int] = lambda: 0
+    serve: Serve = lambda _read: 0
 
     def __call__(self, *argv: str) -> Ended:
-        code = main(self.opener, self.opener.reads, self.demo, argv)
+        code = main(self.opener, self.opener.reads, self.demo, self.serve, argv)
         captured = self.capsys.readouterr()
         return Ended(code, captured.out, captured.err)
 

@@ -305,7 +305,7 @@ class Waiting(FakeClient):
 
 client = Waiting({"daemonsets": [daemonset(f"ds-{i}") for i in range(20000)]})
 opener = Opener(client)
-code = main(opener, opener.reads, lambda: 0)
+code = main(opener, opener.reads, lambda: 0, lambda read: 0)
 print(*sorted(name for name in sys.modules if "." not in name), file=sys.stderr)
 sys.exit(code)
 """
