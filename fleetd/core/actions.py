@@ -41,6 +41,7 @@ class Reason(StrEnum):
     UNREACHABLE = "Unreachable"
     UNREADABLE = "Unreadable"
     LABEL_UNKNOWN = "LabelNotObserved"
+    BUSY = "OrderUnderWay"
     HELD = "Held"
     OTHER_FLEET = "OwnedByAnotherFleet"
     ORPHAN = "Orphan"

@@ -105,7 +105,7 @@ def close_slots(
 
 
 def _outcome(slot: SlotRecord, place: Place, pending: str) -> str:
-    if not place.known or place.node.held:
+    if not place.known or place.node.held or place.busy:
         return ""
     if slot.kind == SlotKind.DELETE:
         return "" if place.copies else "gone"
@@ -163,10 +163,11 @@ def usage(
                 used.surging.add(place.name)
         elif place.available and of_node:
             kinds = {slot.kind for slot in of_node if not slot.released}
+            # Where an order may be under way, what was seen was before it.
             if rules.surge and SlotKind.SURGE in kinds:
-                used.to_surge.add(place.name)
+                (used.surging if place.busy else used.to_surge).add(place.name)
             elif kinds:
-                used.pending.add(place.name)
+                (used.down if place.busy else used.pending).add(place.name)
     return used
 
 
@@ -207,6 +208,12 @@ class Account:
         self._slots = slots
         self._now = now
         self._spent = ""
+
+    def on_trial(self) -> Account:
+        """An account in the same standing, whose spending counts for nobody."""
+        used = self._used
+        copied = Usage(set(used.down), set(used.pending), set(used.surging), set(used.to_surge))
+        return Account(self._ds, copied, self._rules, self._slots, self._now)
 
     def afford(self, node: str, *, mend: bool = False) -> bool:
         """Whether a copy may be stopped here now.

@@ -6,7 +6,7 @@ everything else is final: hands off, unknown, another fleet's, not eligible, one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -45,7 +45,7 @@ class Place:
     """One node as one DaemonSet sees it. `copies`: the first is the one to keep.
 
     `eldest` is the one met first, where there are several (K 129); `asked` says that somebody asked
-    for the copies to go.
+    for the copies to go; `busy`, that what was seen may be out of date (see `World.busy`).
     """
 
     node: Node
@@ -55,6 +55,7 @@ class Place:
     remembered: InstanceRecord | None = None
     eldest: Copy | None = None
     asked: bool = False
+    busy: bool = False
 
     @property
     def name(self) -> str:
@@ -124,9 +125,13 @@ def gate_of(daemonset: DaemonSet) -> Gate:
 
 
 def survey(
-    state: SetState, nodes: Iterable[Node], sights: Mapping[str, Sight], now: float
+    state: SetState,
+    nodes: Iterable[Node],
+    sights: Mapping[str, Sight],
+    now: float,
+    busy: Collection[str] = (),
 ) -> tuple[Place, ...]:
-    """All places of one DaemonSet, in the order of `nodes`."""
+    """All places of one DaemonSet, in the order of `nodes`; for `busy` see `World.busy`."""
     gate = gate_of(state.daemonset)
     rest = min_ready_s(state.daemonset)
     remembered = _remembered(state.instances)
@@ -153,6 +158,7 @@ def survey(
                 remembered.get(node.name),
                 eldest,
                 node.name in asked,
+                node.name in busy,
             )
         )
     return tuple(places)

@@ -90,13 +90,14 @@ def plan(world: World, now: float) -> Plan:
     nodes = sorted(world.nodes, key=lambda node: node.name)
     sights = {node.name: sight_of(world.seen.get(node.name), world.fleet) for node in nodes}
     turns = [
-        _turn(state, survey(state, nodes, sights, now), now)
+        _turn(state, survey(state, nodes, sights, now, world.busy), now)
         for state in sorted(world.sets, key=lambda state: state.key)
     ]
     decisions = [entry for turn in turns for entry in turn.decisions]
     decisions += _leftovers(world, sights)
     stake = at_stake(len(nodes), {turn.state.key: turn.places for turn in turns})
     decisions, refusals = guard(decisions, stake, confirmed=world.confirm_removals)
+    decisions = [_put_off(entry) if entry.node in world.busy else entry for entry in decisions]
     decisions.sort(key=lambda entry: (entry.node, entry.ds))
     remembered = [remember(turn.state, turn.places, now) for turn in turns]
     result = Plan(
@@ -131,6 +132,13 @@ def _turn(state: SetState, places: tuple[Place, ...], now: float) -> _Turn:
     rolled = roll(state, places, undecided, rules, now)
     final = (*(entry for entry in decided if entry is not None), *rolled.decisions)
     return _Turn(state, places, rolled, final)
+
+
+def _put_off(entry: Decision) -> Decision:
+    """What is due on a busy node waits until it was looked at again."""
+    if not isinstance(entry, Start | Update | Repair | Remove):
+        return entry
+    return Wait(entry.node, entry.ds, Reason.BUSY, f"due after that: {entry.reason}")
 
 
 def _leftovers(world: World, sights: Mapping[str, Sight]) -> Iterator[Decision]:
@@ -213,7 +221,7 @@ def _settled(decisions: Sequence[Decision], turns: Sequence[_Turn]) -> bool:
     for entry in decisions:
         if isinstance(entry, Start | Update | Repair | Remove):
             return False
-        if isinstance(entry, Wait) and entry.reason is Reason.STARTING:
+        if isinstance(entry, Wait) and entry.reason in {Reason.STARTING, Reason.BUSY}:
             return False
     return not any(_is_moving(turn) for turn in turns)
 

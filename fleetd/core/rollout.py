@@ -101,7 +101,19 @@ class _Turn:
         self._joiners = joiner_revision(progress.record, rules)
 
     def decide(self, place: Place) -> Decision:
-        """The one decision for a node that should have a copy, or has one that may stay."""
+        """The one decision for a node that should have a copy, or has one that may stay.
+
+        For a busy one that is what would be decided now: it spends nothing.
+        """
+        if not place.busy:
+            return self._decide(place)
+        account, spare = self._account, self._spare
+        self._account = account.on_trial()
+        entry = self._decide(place)
+        self._account, self._spare = account, spare
+        return entry
+
+    def _decide(self, place: Place) -> Decision:
         if len(place.copies) > 1:
             return self._pair(place)
         if not place.desired:
@@ -262,7 +274,8 @@ def _updates(state: SetState, rollout: RolloutState, rules: Rules) -> bool:
 
 def _spare(places: Iterable[Place]) -> int:
     """How many more copies are available than desired, those on nodes that want none included."""
-    return sum(place.available for place in places) - sum(place.desired for place in places)
+    available = sum(place.available and not place.busy for place in places)
+    return available - sum(place.desired for place in places)
 
 
 def _coming_up(copy: Copy) -> bool:

@@ -46,9 +46,10 @@ class World:
     """Everything that one pass decides on.
 
     `nodes` holds those of the inventory and those that `left`. A node without an entry in `seen` is
-    as unknown as one that did not answer. `removals` are DaemonSets deleted for good, `remembered`
-    the copies of these last seen. `fleet` is the fleet's id. `confirm_removals` is how many
-    removals a person agreed to, None when nobody was asked.
+    as unknown as one that did not answer. `looked` is when what is in `seen` was said, in UTC
+    seconds; what has no entry was said just now. `removals` are DaemonSets deleted for good,
+    `remembered` the copies of these last seen. `fleet` is the fleet's id. `confirm_removals` is how
+    many removals a person agreed to, None when nobody was asked.
     """
 
     nodes: tuple[Node, ...]
@@ -58,3 +59,7 @@ class World:
     removals: frozenset[Key] = frozenset()
     remembered: tuple[InstanceRecord, ...] = ()
     confirm_removals: int | None = None
+    looked: Mapping[str, float] = field(default_factory=dict)
+    busy: frozenset[str] = frozenset()
+    """Nodes that are being looked at, or have an order under way: what was seen there is out of
+    date, so that it frees no budget, and nothing new is begun there."""
