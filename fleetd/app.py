@@ -175,7 +175,7 @@ async def _serve(read: Callable[[], Settings]) -> None:
         def found() -> Inventory:
             return read_inventory(settings.inventory or reading.sources(store))
 
-        sources = Sources(found, take, clock, sink)
+        sources = Sources(found, take, clock, sink, store)
         await sources.begin()
 
         async def watch() -> None:
