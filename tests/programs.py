@@ -16,6 +16,7 @@ from typing import Final
 PACKAGES: Final[Mapping[str, str]] = {
     "busybox": "busybox",
     "curl": "curl",
+    "promtool": "prometheus",
     "sshd": "openssh-server",
     "wget": "wget",
 }
