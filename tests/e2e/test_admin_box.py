@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.e2e.admin import unit_agent
+from tests.e2e.box import (
+    UNITS,
+    as_user,
+    install_units,
+    journal,
+    property_of,
+    settle_in,
+    write,
+)
 from tests.e2e.lab import Fleet, Host, HostSpec
 from tests.e2e.lab.machine import wait_until
 from tests.e2e.proof import leftovers, never_two, snapshots, wipe
@@ -25,7 +33,6 @@ HOSTS = (
 NAMES = [spec.name for spec in HOSTS]
 UNIT = "fleetd-default.agent.main.a.service"
 DRIFT = "fleetd-drift.service"
-SYSTEMD = Path(__file__).parents[2] / "systemd"
 
 
 @pytest.fixture(scope="module")
@@ -34,50 +41,39 @@ def box(fleet: Fleet) -> Iterator[Host]:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(wipe, fleet.hosts.values()))
     box = fleet["box"]
-    box.sh("mkdir -p /etc/fleetd")
-    write(box, "/etc/fleetd/hosts.yaml", fleet.write_inventory(fleet.directory / "i").read_text())
-    write(box, "/etc/fleetd/fleetd.yaml", "inventory: hosts.yaml\n")
-    for unit in SYSTEMD.iterdir():
-        write(box, f"/etc/systemd/system/{unit.name}", unit.read_text())
-    box.sh("systemctl daemon-reload")
+    install_units(box)
+    settle_in(box, fleet.hosts.values())
     document = unit_agent(max_unavailable="100%", pod={"tolerations": [{"operator": "Exists"}]})
-    write(box, "/root/agent.yaml", yaml.safe_dump(document))
-    box.sh("fleetd apply /root/agent.yaml", timeout=120)
+    write(box, "/etc/fleetd/agent.yaml", yaml.safe_dump(document))
+    box.sh(as_user("fleetd", "fleetd apply /etc/fleetd/agent.yaml"), timeout=120)
     yield box
     never_two(fleet.hosts.values())
-
-
-def write(host: Host, path: str, text: str) -> None:
-    host.sh(f"cat >{path}", stdin=text)
-
-
-def property_of(host: Host, unit: str, name: str) -> str:
-    return host.sh(f"systemctl show --property={name} --value {unit}").stdout.strip()
 
 
 def drift(box: Host) -> str:
     """Start the service, as its timer does, and return what it wrote to the journal."""
     since = box.sh("date +%s").stdout.strip()
     box.sh(f"systemctl start {DRIFT}", check=False, timeout=120)
-    box.sh("journalctl --sync")
-    return box.sh(f"journalctl -q --no-pager -o cat -u {DRIFT} --since=@{since}").stdout
+    return journal(box, DRIFT, since)
 
 
 def test_the_box_drives_itself_and_others(fleet: Fleet, box: Host) -> None:
-    listed: Any = yaml.safe_load(box.sh("fleetd get pods -o yaml").stdout)["items"]
+    listed: Any = yaml.safe_load(box.sh(as_user("fleetd", "fleetd get pods -o yaml")).stdout)[
+        "items"
+    ]
     assert [pod["spec"]["nodeName"] for pod in listed] == NAMES
     for host in fleet.hosts.values():
         assert host.sh(f"systemctl is-active {UNIT}").stdout == "active\n"
     # What fleetd keeps as a coordinator, and as one of its hosts.
-    state = box.sh("stat -c '%a %n' /var/lib/fleetd /var/lib/fleetd/state.db").stdout
-    assert state == "700 /var/lib/fleetd\n600 /var/lib/fleetd/state.db\n"
+    state = box.sh("stat -c '%a %U %n' /var/lib/fleetd /var/lib/fleetd/state.db").stdout
+    assert state == "700 fleetd /var/lib/fleetd\n600 fleetd /var/lib/fleetd/state.db\n"
     assert box.sh("ls /var/lib/fleetd-node/owner").stdout
     assert fleet["web-1"].sh("ls -d /var/lib/fleetd", check=False).stdout == ""
 
 
 def test_the_units_are_as_systemd_wants_them(box: Host) -> None:
-    for unit in SYSTEMD.iterdir():
-        said = box.sh(f"systemd-analyze verify {unit.name}")
+    for unit in UNITS:
+        said = box.sh(f"systemd-analyze verify {unit}")
         assert said.stdout + said.stderr == ""
     box.sh("systemctl enable --now fleetd-drift.timer")
     assert property_of(box, "fleetd-drift.timer", "ActiveState") == "active"
@@ -117,7 +113,7 @@ def test_a_second_run_at_once_ends_with_5_and_names_the_first(fleet: Fleet, box:
     try:
         box.sh(f"systemctl start --no-block {DRIFT}")
         wait_until(lambda: "fleetd" in held(box), 30, "the first run to take the lock")
-        second = box.sh("fleetd reconcile", check=False)
+        second = box.sh(as_user("fleetd", "fleetd reconcile"), check=False)
         assert second.returncode == 5
         assert "`fleetd reconcile --timeout 20m`" in second.stderr
     finally:
@@ -132,9 +128,9 @@ def held(box: Host) -> str:
 
 
 def test_purge_leaves_the_box_its_state(box: Host) -> None:
-    box.sh("fleetd delete ds agent", timeout=120)
-    box.sh("fleetd purge box")
-    assert [line for line in leftovers(box) if "fleetd-drift" not in line] == []
+    box.sh(as_user("fleetd", "fleetd delete ds agent"), timeout=120)
+    box.sh(as_user("fleetd", "fleetd purge box"))
+    assert [line for line in leftovers(box) if not line.endswith(UNITS)] == []
     assert box.sh("ls /var/lib/fleetd-node", check=False).returncode != 0
     assert box.sh("ls /var/lib/fleetd/state.db").returncode == 0
     assert "fleetd-drift.timer" in box.sh("ls /etc/systemd/system").stdout
