@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
 from fleetd.errors import InvalidInput, StateHeld
+from fleetd.server.connection import Connection
 
 SO_PEERGROUPS = 59
 """Linux' number; Python's socket module does not name it."""
@@ -123,10 +122,10 @@ def _groups_of(connected: socket.socket) -> frozenset[int]:
     raise AssertionError  # no process has more groups
 
 
-def protocol_for(rights: Rights) -> type[H11Protocol]:
+def protocol_for(rights: Rights) -> type[Connection]:
     """What uvicorn is to speak with each connection: its requests have `state["peer"]`."""
 
-    class PeersProtocol(H11Protocol):
+    class PeersProtocol(Connection):
         """HTTP/1.1 that knows who is there."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

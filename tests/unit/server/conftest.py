@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.server.service import ANN, BOB, Caller, Desk, as_peer
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+async def ann(desk: Desk, tmp_path: Path) -> AsyncIterator[Caller]:
+    """A caller who may operate."""
+    async with as_peer(desk, ANN, tmp_path / "ann.sock") as caller:
+        yield caller
+
+
+@pytest.fixture
+async def bob(desk: Desk, tmp_path: Path) -> AsyncIterator[Caller]:
+    """A caller who may only read."""
+    async with as_peer(desk, BOB, tmp_path / "bob.sock") as caller:
+        yield caller
