@@ -37,14 +37,15 @@ class Flags:
 class ServiceSettings:
     """What only `fleetd run` reads: the mapping `service:` of the settings file.
 
-    Members of `socket_group` may connect and read, those of `operator_group` may change things;
-    `metrics_address` is `HOST:PORT`, "" serves nothing on TCP. A host that is looked at through
-    its stream has a full look each `full_look_s`, one without a stream each `poll_s`; programs of
-    the inventory are run each `inventory_s`. `log_format` is one of `LOG_FORMATS`.
+    Members of `socket_group` may connect and read, those of `operator_group` may change things
+    ("": nobody; None: nothing was said of it). `metrics_address` is `HOST:PORT`, "" serves nothing
+    on TCP. A host that is looked at through its stream has a full look each `full_look_s`, one
+    without a stream each `poll_s`; programs of the inventory are run each `inventory_s`.
+    `log_format` is one of `LOG_FORMATS`.
     """
 
-    socket_group: str = "fleetd"
-    operator_group: str = "fleetd-operators"
+    socket_group: str | None = None
+    operator_group: str | None = None
     metrics_address: str = ""
     streams: bool = True
     full_look_s: float = 900.0
