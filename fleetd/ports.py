@@ -68,6 +68,21 @@ class Streams(Protocol):
         ...
 
 
+class Follows(Protocol):
+    """Runs the carrier line on a held connection, without end; never raises for a host."""
+
+    async def follow(
+        self, name: str, ssh: Ssh, stdin: bytes, on_stdout: Callable[[bytes], None]
+    ) -> Output:
+        """Send `stdin`, keep it open, and hand output on as it comes, until the far end ends.
+
+        Cancelled, stdin ends there, which is how the far end knows. The visits of the same host go
+        on beside it; the connection is cut for it by nobody. The output's own stdout stays empty,
+        its stderr holds the first that was said.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Scanned:
     """The key that a host showed, as `type base64` with its SHA256 fingerprint; or `error`."""

@@ -32,6 +32,7 @@ from asyncssh.session import SSHTCPSessionFactory
 from fleetd.adapters.known_hosts import CA, REVOKED, Entry, KnownHostsFiles, file_of
 from fleetd.adapters.troubles import Trouble, Unreachable, explain, plain, unknown_key
 from fleetd.core.node import Ssh
+from fleetd.ports import EventSink
 
 REACH_TIMEOUT_S = 10
 """For TCP alone: long enough for three lost packets."""
@@ -82,6 +83,16 @@ class _Patience:
         self.not_before = now + pause * (1 + secrets.randbelow(256) / 1024)
 
 
+class _Client(asyncssh.SSHClient):
+    """Hears of the end of a connection."""
+
+    def __init__(self, on_lost: Callable[[str], None]) -> None:
+        self._on_lost = on_lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_lost(plain(exc) if exc else "closed")
+
+
 class _Leg:
     """A jump host's connection as the way to one host.
 
@@ -124,9 +135,12 @@ T = TypeVar("T")
 class Connections:
     """The pool. `resolve` gives the SSH settings of a jump host, None for no such host."""
 
-    def __init__(self, resolve: Callable[[str], Ssh | None]) -> None:
-        """Take the way to find jump hosts."""
+    def __init__(self, resolve: Callable[[str], Ssh | None], sink: EventSink) -> None:
+        """Take the way to find jump hosts, and who is told of held connections."""
         self._resolve = resolve
+        self._sink = sink
+        self._known: set[str] = set()
+        """Hosts that were connected before."""
         self._held: dict[Key, Held] = {}
         self._locks: dict[Key, asyncio.Lock] = {}
         self._patience: dict[Key, _Patience] = {}
@@ -143,12 +157,24 @@ class Connections:
             if held is not None and not held.connection.is_closed():
                 held.fresh = False
                 return held
-            held = Held(await self.open(name, ssh))
+            began = asyncio.get_running_loop().time()
+            held = Held(await self.open(name, ssh, lambda why: self._lost(name, why)))
             self._held[key] = held
+            seconds = asyncio.get_running_loop().time() - began
+            self._sink.emit("connected", node=name, seconds=seconds, again=name in self._known)
+            self._known.add(name)
             return held
 
-    async def open(self, name: str, ssh: Ssh) -> SSHClientConnection:
-        """A new connection, which is the caller's to close. Raises Unreachable."""
+    def _lost(self, name: str, why: str) -> None:
+        self._sink.emit("disconnected", node=name, why=why)
+
+    async def open(
+        self, name: str, ssh: Ssh, on_lost: Callable[[str], None] | None = None
+    ) -> SSHClientConnection:
+        """A new connection, which is the caller's to close. Raises Unreachable.
+
+        `on_lost` is told why it ended, when it does.
+        """
         patience = self._patience.setdefault((name, ssh), _Patience())
         wait = patience.not_before - asyncio.get_running_loop().time()
         if wait > 0:
@@ -156,7 +182,9 @@ class Connections:
                 f"{patience.message} (not tried again for another {wait:.0f} s)", Trouble.SETTINGS
             )
         try:
-            connection = await self._attempt(name, ssh, lambda leg: self._dial(name, ssh, leg))
+            connection = await self._attempt(
+                name, ssh, lambda leg: self._dial(name, ssh, leg, on_lost)
+            )
         except Unreachable as error:
             patience.failed(error.trouble, str(error), asyncio.get_running_loop().time())
             raise
@@ -242,7 +270,9 @@ class Connections:
         except Unreachable as error:
             raise Unreachable(f"its jump host {ssh.jump}: {error}", Trouble.NETWORK) from error
 
-    async def _dial(self, name: str, ssh: Ssh, leg: _Leg | None) -> SSHClientConnection:
+    async def _dial(
+        self, name: str, ssh: Ssh, leg: _Leg | None, on_lost: Callable[[str], None] | None
+    ) -> SSHClientConnection:
         trusted = _trusted(self._entries(name, ssh))
         if not trusted[0] and not trusted[1]:
             raise unknown_key(name, file_of(ssh.known_hosts_file))
@@ -260,6 +290,7 @@ class Connections:
                     options=options,
                     known_hosts=lambda _host, _address, _port: trusted,
                     host_key_alias=name,
+                    client_factory=(lambda: _Client(on_lost)) if on_lost else None,
                 )
         except BaseException:
             if sock is not None:

@@ -16,6 +16,8 @@ from fleetd.adapters.troubles import plain
 from fleetd.ports import Output
 
 Sink = Callable[[bytes], None]
+KEPT_OF_STDERR = 4096
+"""Of a stream that does not end, in bytes."""
 
 
 class _Session(asyncssh.SSHClientSession[bytes]):
@@ -107,12 +109,29 @@ class Exec:
         status, why = await self._run(stdin, on_stdout, on_stderr)
         return Output(status, error=why, sent=self.sent)
 
+    async def follow(self, stdin: bytes, on_stdout: Sink) -> Output:
+        """Run with stdin held open. Cancelled, stdin ends, and with it what runs there."""
+        said = bytearray()
+
+        def take(data: bytes) -> None:
+            said.extend(data[: KEPT_OF_STDERR - len(said)])
+
+        try:
+            status, why = await self._run(stdin, on_stdout, take, hold=True)
+        finally:
+            if not self.over and self._channel is not None:
+                # sshd closes the pipes of a session whose channel is closed.
+                self._channel.close()
+        return Output(status, stderr=bytes(said), error=why, sent=self.sent)
+
     async def _run(
         self,
         stdin: bytes,
         on_stdout: Sink,
         on_stderr: Sink,
         chunks: AsyncIterator[bytes] | None = None,
+        *,
+        hold: bool = False,
     ) -> tuple[int | None, str]:
         session = _Session(on_stdout, on_stderr)
         try:
@@ -127,7 +146,8 @@ class Exec:
             self._channel.write(stdin)
             if chunks is not None:
                 await self._feed(self._channel, session, chunks)
-            self._channel.write_eof()
+            if not hold:
+                self._channel.write_eof()
         except (OSError, asyncssh.Error) as error:
             # The host may have closed already, and said why: its output and status tell more.
             session.why = f"the connection was lost ({plain(error)})"

@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from fleetd.adapters import known_hosts
+from fleetd.adapters.sinks import Silence
 from fleetd.core.node import Ssh
 from fleetd.host.carrier import LINE
-from fleetd.ports import Output, Scanned
+from fleetd.ports import EventSink, Output, Scanned
 
 if TYPE_CHECKING:
     from fleetd.adapters.connections import Connections, Held
@@ -45,15 +46,17 @@ class _Late(Exception):
 
 
 class SshTransport:
-    """Runs the carrier line over held connections: Transport, Streams and HostKeys in one.
+    """Runs the carrier line over held connections: every port of ports that reaches a host.
 
-    `resolve` gives the SSH settings of a jump host by its name. The loop's default executor
-    should have at least 64 threads: asyncssh and name resolution share it (P 7).
+    `resolve` gives the SSH settings of a jump host by its name; `sink` is told when a held
+    connection is made and lost. The loop's default executor should have at least 64 threads:
+    asyncssh and name resolution share it (P 7).
     """
 
-    def __init__(self, resolve: Callable[[str], Ssh | None]) -> None:
+    def __init__(self, resolve: Callable[[str], Ssh | None], sink: EventSink | None = None) -> None:
         """Take the way to find jump hosts; nothing is opened yet."""
         self._resolve = resolve
+        self._sink = sink or Silence()
         self._pool: Connections | None = None
 
     async def run(
@@ -112,6 +115,26 @@ class SshTransport:
         finally:
             connection.abort()
 
+    async def follow(
+        self, name: str, ssh: Ssh, stdin: bytes, on_stdout: Callable[[bytes], None]
+    ) -> Output:
+        from fleetd.adapters.sessions import Exec  # noqa: PLC0415  (loads asyncssh)
+        from fleetd.adapters.troubles import Unreachable  # noqa: PLC0415
+
+        pool = self._connections()
+        try:
+            held = await pool.get(name, ssh)
+        except Unreachable as error:
+            return Output(None, error=str(error), sent=False)
+        # Beside the visits' channels, not among them: 7 are still below MaxSessions.
+        run = Exec(held.connection, LINE)
+        try:
+            return await run.follow(stdin, on_stdout)
+        finally:
+            if not run.sent and not held.running:
+                # It had died, or a session that nobody waits for may yet open.
+                pool.drop(held)
+
     async def upload(
         self, name: str, ssh: Ssh, stdin: bytes, chunks: AsyncIterator[bytes], *, timeout_s: float
     ) -> Output:
@@ -156,5 +179,5 @@ class SshTransport:
             from fleetd.adapters.connections import Connections  # noqa: PLC0415  (loads asyncssh)
 
             raise_file_limit()
-            self._pool = Connections(self._resolve)
+            self._pool = Connections(self._resolve, self._sink)
         return self._pool

@@ -145,4 +145,16 @@ class Exec:
     runtime: Runtime = Runtime.SYSTEMD
 
 
-Request = Observe | Pull | Load | Apply | Remove | Adopt | Purge | Logs | Exec
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Tell what happens, until stdin ends. Output is raw: `core.stream` reads it.
+
+    `cursor` is where an earlier stream ended, if it is to go on there; every `beat_s` seconds the
+    host has its journal say something, so that silence means trouble.
+    """
+
+    cursor: str = ""
+    beat_s: int = 300
+
+
+Request = Observe | Pull | Load | Apply | Remove | Adopt | Purge | Logs | Exec | Follow

@@ -20,6 +20,7 @@ _FILES: dict[str, tuple[str, ...]] = {
     "purge": ("lib", "observe", "change", "images", "remove", "purge"),
     "logs": ("lib", "logs"),
     "exec": ("lib", "exec"),
+    "follow": ("lib", "follow"),
 }
 _COMMENT = re.compile(r"^[ \t]*#.*\n|^[ \t]+", re.MULTILINE)
 

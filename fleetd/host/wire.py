@@ -37,6 +37,7 @@ from fleetd.host.requests import (
     Adopt,
     Apply,
     Exec,
+    Follow,
     Load,
     Logs,
     Observe,
@@ -151,6 +152,8 @@ def _body(request: Request) -> Body:
             return Body([lines.join(*logs), *(lines.join("unit", name) for name in request.units)])
         case Exec():
             return _exec_body(request)
+        case Follow():
+            return Body([lines.join("follow", request.cursor, request.beat_s)])
 
 
 def _pull_body(request: Pull) -> Body:
@@ -314,6 +317,11 @@ def _read_exec(received: Received) -> Exec:
     return Exec(tuple(argv), container, Runtime(runtime))
 
 
+def _read_follow(received: Received) -> Follow:
+    cursor, beat = received.one("follow")
+    return Follow(cursor, int(beat))
+
+
 _READERS: dict[str, Callable[[Received], Request]] = {
     "observe": _read_observe,
     "pull": _read_pull,
@@ -324,4 +332,5 @@ _READERS: dict[str, Callable[[Received], Request]] = {
     "purge": _read_purge,
     "logs": _read_logs,
     "exec": _read_exec,
+    "follow": _read_follow,
 }

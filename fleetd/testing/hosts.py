@@ -38,6 +38,7 @@ from fleetd.host.requests import (
     Adopt,
     Apply,
     Exec,
+    Follow,
     Load,
     Logs,
     Observe,
@@ -207,7 +208,7 @@ class SimHost:
                 return self._refusal(request) or self._fenced(request), 0.0
             case Adopt():
                 return Ok(self.observe(facts=True), owner_key=self.owner_key), 0.0
-            case Exec() | Logs():
+            case Exec() | Logs() | Follow():
                 raise TypeError("raw output is not a reply")
 
     def observe(self, *, engine: bool = True, facts: bool = False) -> Observation:

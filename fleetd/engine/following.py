@@ -1,0 +1,221 @@
+"""Keeps an event stream open to every host, and wakes the loop by what it tells.
+
+Level-triggered like all else: an event only says that it is time to look, and whatever a stream may
+have missed, a look after each opening makes good. A stream counts as live once a line that was
+asked for came through the host's journal, and for as long as such lines keep coming; a host whose
+journal tells nothing is polled, and said to be. This is also what reconnects hosts: one that is
+back is looked at as soon as its stream is live.
+
+One light task per host. Nothing here knows what a look is; separate from the loop, so that a fleet
+without streams is the same fleet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from secrets import randbelow
+from typing import Protocol
+
+from fleetd.core.node import Host, Inventory, Ssh
+from fleetd.core.stream import EventKind, HostEvent, StreamState
+from fleetd.engine.listening import Ended, Listening, Pace
+from fleetd.host.requests import Follow
+from fleetd.host.wire import encode
+from fleetd.ports import Clock, EventSink, Follows
+
+STREAMS_LABEL = "fleetd/streams"
+"""With the value `off`, this host is polled."""
+SAME_S = 1.0
+"""Events of one kind of one unit are logged that far apart; each wakes the loop all the same."""
+RESUMED_S = 600.0
+"""After a longer loss a stream begins anew: the look tells all, and a backlog may be endless."""
+
+
+class Watcher(Protocol):
+    """What is told: the loop."""
+
+    def wake(self, node: str, why: str) -> None:
+        """Look at this host soon."""
+        ...
+
+    def note_stream(self, node: str, state: StreamState) -> None:
+        """This is how the host is watched from now on."""
+        ...
+
+
+class _Stream:
+    """One host of the inventory, whatever becomes of its connections."""
+
+    __slots__ = ("cursor", "failures", "heard", "hurried", "last", "name", "ssh", "state", "why")
+
+    def __init__(self, name: str, ssh: Ssh) -> None:
+        self.name = name
+        self.ssh = ssh
+        self.state: StreamState | None = None
+        self.why = ""
+        self.cursor = ""
+        self.heard = 0.0
+        """When `cursor` was told, by our clock."""
+        self.failures = 0
+        self.hurried: asyncio.Event | None = None
+        self.last: tuple[EventKind, str, float] | None = None
+
+
+class Following:
+    """The streams of all hosts of the inventory. `run` until cancelled."""
+
+    def __init__(
+        self,
+        follows: Follows,
+        watcher: Watcher,
+        clock: Clock,
+        sink: EventSink,
+        *,
+        enabled: bool = True,
+        pace: Pace | None = None,
+    ) -> None:
+        """Take the way to the hosts, and who is told. `enabled` False: every host is polled."""
+        self._follows = follows
+        self._watcher = watcher
+        self._clock = clock
+        self._sink = sink
+        self._enabled = enabled
+        self._pace = pace or Pace()
+        self._streams: dict[str, _Stream] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._turns = asyncio.Semaphore(self._pace.at_once)
+        self._turns_lost = asyncio.Semaphore(self._pace.at_once_lost)
+
+    @property
+    def states(self) -> Mapping[str, tuple[StreamState, str]]:
+        """How each host is watched, and why so."""
+        return {
+            name: (stream.state or StreamState.DOWN, stream.why)
+            for name, stream in self._streams.items()
+        }
+
+    def take_inventory(self, inventory: Inventory) -> None:
+        """Follow these hosts from now on, and no other."""
+        hosts = {host.name: host for host in inventory.hosts}
+        for name, stream in list(self._streams.items()):
+            if name not in hosts or hosts[name].ssh != stream.ssh or self._off(hosts[name]):
+                del self._streams[name]
+                if task := self._tasks.pop(name, None):
+                    task.cancel()
+        for host in inventory.hosts:
+            if host.name not in self._streams:
+                self._streams[host.name] = stream = _Stream(host.name, host.ssh)
+                if why := self._off(host):
+                    self._tell(stream, StreamState.POLLING, why)
+                else:
+                    self._start(stream)
+
+    def _off(self, host: Host) -> str:
+        """Why this host is not to be followed; "" when it is."""
+        if not self._enabled:
+            return "streams are turned off"
+        off = host.labels.get(STREAMS_LABEL) == "off"
+        return f"its label {STREAMS_LABEL} is off" if off else ""
+
+    def hurry(self, node: str) -> None:
+        """The host was just reached: open its stream now, if that waits for its next try."""
+        stream = self._streams.get(node)
+        if stream is not None and stream.state is StreamState.DOWN and stream.hurried is not None:
+            stream.hurried.set()
+
+    async def run(self) -> None:
+        """Keep the streams open until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                for stream in self._streams.values():
+                    if stream.state is None:
+                        self._start(stream)
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._group = None
+                self._tasks.clear()
+
+    def _start(self, stream: _Stream) -> None:
+        if self._group is not None:
+            task = self._group.create_task(self._keep(stream), name=f"follow {stream.name}")
+            self._tasks[stream.name] = task
+
+    async def _keep(self, stream: _Stream) -> None:
+        """Open the stream of one host, again and again."""
+        while True:
+            was_live = stream.state is StreamState.LIVE
+            end, lived = await self._listen(stream)
+            stream.failures = 0 if lived else stream.failures + 1
+            if end.silent:
+                self._sink.emit("stream_replaced", node=stream.name, why=end.why)
+            self._tell(stream, end.state, end.why)
+            if lived or was_live:
+                self._watcher.wake(stream.name, f"stream lost: {end.why}")
+            stream.hurried = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause(stream)):
+                    await stream.hurried.wait()
+            stream.hurried = None
+
+    def _pause(self, stream: _Stream) -> float:
+        pace = self._pace
+        if stream.state is StreamState.POLLING:
+            pause = pace.deaf_s
+        else:
+            pause = min(pace.longest_s, pace.back_off_s * 2.0 ** min(stream.failures - 1, 10))
+        return pause * (0.75 + randbelow(512) / 1024)
+
+    async def _listen(self, stream: _Stream) -> tuple[Ended, bool]:
+        """Open the stream and take what it tells, to its end; whether it ever was live."""
+        turns = self._turns_lost if stream.failures else self._turns
+        await turns.acquire()
+        listening = Listening(
+            self._pace,
+            self._clock.monotonic,
+            release=turns.release,
+            on_live=lambda: self._live(stream),
+            on_event=lambda event, lag: self._event(stream, event, lag),
+        )
+        output = None
+        try:
+            async with asyncio.timeout(self._pace.open_s) as listening.timer:
+                request = encode(Follow(self._cursor(stream), self._pace.beat_s), listening.nonce)
+                output = await self._follows.follow(
+                    stream.name, stream.ssh, request, listening.take
+                )
+        except TimeoutError:
+            pass
+        finally:
+            listening.close()
+        return listening.ended(output), listening.live
+
+    def _cursor(self, stream: _Stream) -> str:
+        recent = self._clock.monotonic() - stream.heard < RESUMED_S
+        return stream.cursor if recent else ""
+
+    def _live(self, stream: _Stream) -> None:
+        stream.failures = 0
+        self._tell(stream, StreamState.LIVE, "its journal tells")
+        self._watcher.wake(stream.name, "stream opened")
+
+    def _event(self, stream: _Stream, event: HostEvent, lag: float | None) -> None:
+        now = self._clock.monotonic()
+        if event.cursor:
+            stream.cursor, stream.heard = event.cursor, now
+        if event.kind is EventKind.BEAT:
+            return
+        last, stream.last = stream.last, (event.kind, event.unit, now)
+        if last is None or last[:2] != stream.last[:2] or now - last[2] > SAME_S:
+            self._sink.emit("stream_event", node=stream.name, why=event.why, lag_s=lag)
+        self._watcher.wake(stream.name, event.why)
+
+    def _tell(self, stream: _Stream, state: StreamState, why: str) -> None:
+        if (stream.state, stream.why) != (state, why):
+            self._sink.emit("stream", node=stream.name, state=str(state), why=why)
+        if stream.state is not state:
+            self._watcher.note_stream(stream.name, state)
+        stream.state, stream.why = state, why

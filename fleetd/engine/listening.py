@@ -1,0 +1,165 @@
+"""One opened stream of one host: bytes in, what to do about them out.
+
+Separate from `following`, which opens streams and opens them again, so that what a host says is
+judged in one place, without tasks and waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from secrets import token_hex
+
+from fleetd.core.stream import Budget, EventKind, HostEvent, Lag, Lines, Said, StreamState, read
+from fleetd.host.lines import clean
+from fleetd.host.replies import begin_mark
+from fleetd.ports import Output
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Times in seconds, and how much at once."""
+
+    beat_s: int = 300
+    """How often a host has its journal say something."""
+    grace_s: float = 60.0
+    """How much later that may come before the stream counts as silent."""
+    open_s: float = 120.0
+    """Until the script on the host begins."""
+    canary_s: float = 30.0
+    """From there until the journal tells what it was asked for."""
+    back_off_s: float = 1.0
+    """The pause after a loss; doubles up to `longest_s`."""
+    longest_s: float = 15.0
+    deaf_s: float = 600.0
+    """When a host whose journal tells nothing is tried again."""
+    at_once: int = 64
+    """How many streams are opened at a time."""
+    at_once_lost: int = 32
+    """The same for hosts that were not reached the last time, so that they delay nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What became of a stream: how the host is watched now, and why. `silent`: it was live."""
+
+    state: StreamState
+    why: str
+    silent: bool = False
+
+
+class Listening:
+    """Takes the bytes of one stream. `timer` is when it is given up; it moves as the host speaks.
+
+    `on_live` is called once, when the journal is known to tell; `on_event` for all that it tells.
+    """
+
+    __slots__ = (
+        "_budget",
+        "_clock",
+        "_flooded",
+        "_lag",
+        "_lines",
+        "_mark",
+        "_on_event",
+        "_on_live",
+        "_pace",
+        "_release",
+        "_said",
+        "begun",
+        "live",
+        "nonce",
+        "timer",
+    )
+
+    def __init__(
+        self,
+        pace: Pace,
+        clock: Callable[[], float],
+        *,
+        release: Callable[[], None],
+        on_live: Callable[[], None],
+        on_event: Callable[[HostEvent, float | None], None],
+    ) -> None:
+        """Take a monotonic clock, and who is told.
+
+        `release` is called once, when the stream is open or will never be.
+        """
+        self._pace = pace
+        self._clock = clock
+        self._release: Callable[[], None] | None = release
+        self._on_live = on_live
+        self._on_event = on_event
+        self._budget = Budget(clock())
+        self._lag = Lag()
+        self._lines = Lines()
+        self._said = ""
+        self._flooded = False
+        self.nonce = token_hex(8)
+        self._mark = begin_mark(self.nonce).encode()
+        self.begun = self.live = False
+        self.timer: asyncio.Timeout | None = None
+
+    def close(self) -> None:
+        """Take no more."""
+        self.timer = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._release is not None:
+            self._release()
+            self._release = None
+
+    def take(self, data: bytes) -> None:
+        """Take what came from the host."""
+        if not self._budget.take(len(data), self._clock()):
+            self._flooded = True
+            self._wait(0.0)
+        for line in () if self._flooded else self._lines.take(data):
+            if self.begun:
+                self._line(line)
+            elif line == self._mark:
+                self.begun = True
+                self._let_go()
+                self._wait(self._pace.canary_s)
+
+    def _line(self, line: bytes) -> None:
+        match read(line):
+            case HostEvent() as event:
+                self._event(event)
+            case Said(text=text):
+                self._said = text
+            case _:
+                pass
+
+    def _event(self, event: HostEvent) -> None:
+        lag = self._lag.of(event, self._clock())
+        self._on_event(event, lag)
+        if event.kind is not EventKind.BEAT:
+            return
+        self._wait(self._pace.beat_s + self._pace.grace_s)
+        if not self.live:
+            self.live = True
+            self._on_live()
+
+    def _wait(self, seconds: float) -> None:
+        if self.timer is not None and not self.timer.expired():
+            self.timer.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    def ended(self, output: Output | None) -> Ended:
+        """What to make of its end; None: it was given up."""
+        if self._flooded:
+            return Ended(StreamState.POLLING, "it said too much at once")
+        if output is None and self.live:
+            return Ended(StreamState.DOWN, "its journal fell silent", silent=True)
+        if output is None and self.begun:
+            told = f": {self._said}" if self._said else ""
+            return Ended(StreamState.POLLING, f"its journal tells nothing{told}")
+        if output is None:
+            return Ended(StreamState.DOWN, "it did not begin to tell in time")
+        if output.status is not None and self.begun and not self.live:
+            return Ended(StreamState.POLLING, self._said or "its journal cannot be read")
+        said = output.stderr.decode("utf-8", "replace")
+        why = clean(output.error or self._said or " ".join(said.split()))
+        return Ended(StreamState.DOWN, why or "its stream ended")
