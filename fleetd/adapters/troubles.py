@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import asyncssh
 
+from fleetd.core.facts import HOST_KEY_CHANGED
 from fleetd.core.node import Ssh
 from fleetd.host import lines
 
@@ -56,7 +57,7 @@ def explain(error: BaseException, name: str, ssh: Ssh, file: str) -> Unreachable
     match error:
         case asyncssh.HostKeyNotVerifiable():
             return Unreachable(
-                f"its host key is not the one pinned in {file} ({plain(error.reason)}):"
+                f"{HOST_KEY_CHANGED} in {file} ({plain(error.reason)}):"
                 " the host was reinstalled, or something else answers at its address. Nothing was"
                 " sent. If the new key is right (look at the host's console), delete the old line"
                 f" and run: fleetd enroll {name}",

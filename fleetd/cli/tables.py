@@ -201,8 +201,11 @@ def _restarts(item: Shape, _: float) -> str:
 
 def _node_status(item: Shape, _: float) -> str:
     conditions = items(item, "status.conditions")
-    ready = [at(entry, "status") for entry in conditions if at(entry, "type") == "Ready"]
-    words = ["Unknown" if not ready else "Ready" if ready[0] == "True" else "NotReady"]
+    ready = [entry for entry in conditions if at(entry, "type") == "Ready"]
+    answers = bool(ready) and at(ready[0], "status") == "True"
+    words = ["Unknown" if not ready else "Ready" if answers else "NotReady"]
+    if ready and at(ready[0], "reason") == "HostKeyChanged":
+        words.append("HostKeyChanged")
     if at(item, "spec.unschedulable"):
         words.append("SchedulingDisabled")
     if mapping(item, "metadata.annotations").get("fleetd/hold") == "true":

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     UNREACHABLE_LIMIT = "TooManyUnreachable"
     REMOVAL_GUARD = "RemovalNeedsConfirmation"
     UNREACHABLE = "Unreachable"
+    QUARANTINED = "HostKeyChanged"
     UNREADABLE = "Unreadable"
     LABEL_UNKNOWN = "LabelNotObserved"
     BUSY = "OrderUnderWay"

@@ -24,11 +24,21 @@ class Known(Generic[T]):
     value: T
 
 
+HOST_KEY_CHANGED = "its host key is not the one pinned"
+"""How the sentence begins that puts a host into quarantine. It is told by its words, since they are
+what goes all the way, from the connection through the reply into the state."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """No answer, and why (a sentence for a person, already stripped of control characters)."""
 
     why: str
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether somebody answers who shows another host key: only `fleetd enroll` ends that."""
+        return self.why.startswith(HOST_KEY_CHANGED)
 
 
 Part = Known[T] | Unknown

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fleetd.core.facts import HOST_KEY_CHANGED
 from fleetd.core.key import Key
 
 
@@ -117,6 +118,11 @@ class NodeRecord:
     runtime: str = ""
     joined: float = 0.0
     annotations_json: str = "{}"
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether another host key than the pinned one was shown there (see `Unknown`)."""
+        return self.unreachable.startswith(HOST_KEY_CHANGED)
 
 
 class Phase(StrEnum):

@@ -355,7 +355,7 @@ def _node_ready(record: NodeRecord | None) -> View:
         return {
             "type": "Ready",
             "status": "Unknown",
-            "reason": "NodeUnreachable",
+            "reason": "HostKeyChanged" if record.quarantined else "NodeUnreachable",
             "message": record.unreachable,
             **seen,
         }

@@ -1,7 +1,8 @@
 """What a look at the hosts says of the nodes: renames, twins, and what is worth remembering.
 
 A node's identity is its machine-id: a new name with a known machine-id is a rename, not a leaver
-and a joiner; one machine-id under two names is refused under both.
+and a joiner; one machine-id under two names is refused under both; and another machine under a
+known name is a new one, of which nothing is known yet.
 """
 
 from __future__ import annotations
@@ -12,8 +13,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from fleetd.core.facts import HostFacts, Known, Observation, Part, Unknown
+from fleetd.core.key import Key
 from fleetd.core.node import Node, Taint
-from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord, TaintRecord
+from fleetd.core.records import (
+    EventRecord,
+    InstanceRecord,
+    NodeRecord,
+    SlotRecord,
+    TaintRecord,
+)
+from fleetd.engine.recording import events
 from fleetd.ports import Change, Drop, Put, Store
 from fleetd.workload.errors import RenderError
 from fleetd.workload.profile import engine_of
@@ -48,36 +57,46 @@ def identify(
 ) -> Identified:
     """Tell renames from leavers, and refuse one machine under two names."""
     nodes = tuple(nodes)
-    by_machine: dict[str, list[Node]] = defaultdict(list)
-    for node in nodes:
-        machine = _machine(seen.get(node.name))
-        if machine:
-            by_machine[machine].append(node)
-    result = dict(seen)
+    refused = _twins(nodes, seen)
+    result = {**seen, **refused}
+    present = {
+        machine: node
+        for node in nodes
+        if not node.left and (machine := _machine(result.get(node.name)))
+    }
     changes: list[Change] = []
-    notes: list[tuple[str, str]] = []
+    notes = [(name, part.why) for name, part in refused.items()]
     gone: set[str] = set()
-    for machine, twins in by_machine.items():
-        present = [node for node in twins if not node.left]
-        if len(present) > 1:
-            names = " and ".join(node.name for node in present)
-            for node in present:
-                why = f"{names} are one machine ({machine}); take one out of the inventory"
-                result[node.name] = Unknown(why)
-                notes.append((node.name, why))
-        elif present:
-            old = {node.name for node in nodes if node.left and node.uid == machine}
-            for name in sorted(old):
-                gone.add(name)
-                result.pop(name, None)
-                changes += _rename(store, name, present[0].name)
-                notes.append((present[0].name, f"renamed: was {name}, the same machine"))
+    for node in sorted(nodes, key=lambda node: node.name):
+        now = present.get(node.uid) if node.left else None
+        if now is not None:
+            gone.add(node.name)
+            result.pop(node.name, None)
+            changes += _rename(store, node.name, now.name)
+            notes.append((now.name, f"renamed: was {node.name}, the same machine"))
     return Identified(
         tuple(node for node in nodes if node.name not in gone),
         result,
         tuple(changes),
         tuple(notes),
     )
+
+
+def _twins(nodes: Iterable[Node], seen: Mapping[str, Part[Observation]]) -> dict[str, Unknown]:
+    """The nodes of the inventory that are one machine under several names, and what to do."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for node in nodes:
+        machine = _machine(seen.get(node.name))
+        if machine and not node.left:
+            names[machine].append(node.name)
+    return {
+        name: Unknown(
+            f"{' and '.join(several)} are one machine ({machine}); take one out of the inventory"
+        )
+        for machine, several in names.items()
+        if len(several) > 1
+        for name in several
+    }
 
 
 def _machine(part: Part[Observation] | None) -> str:
@@ -121,6 +140,65 @@ def time_taints(
     return tuple(timed), tuple(changes)
 
 
+@dataclass(frozen=True, slots=True)
+class Met:
+    """What a look is worth keeping of: the records as they are now, and the changes to get there.
+
+    `quarantined`: (node, sentence) for each that has just begun to show another host key.
+    """
+
+    records: Mapping[str, NodeRecord]
+    changes: tuple[Change, ...]
+    quarantined: tuple[tuple[str, str], ...]
+
+
+def meet(
+    nodes: Iterable[Node], seen: Mapping[str, Part[Observation]], store: Store, now: float
+) -> Met:
+    """Write down what the hosts have told of themselves, over the records as they are now.
+
+    Twins are not written down as one another: what was known of them stays.
+    """
+    nodes = tuple(nodes)
+    records = {row.name: row for row in store.read(NodeRecord)}
+    fresh = dict(records)
+    refused = _twins(nodes, seen)
+    changes: list[Change] = []
+    told: list[EventRecord] = []
+    quarantined: list[tuple[str, str]] = []
+    for node in nodes:
+        part = refused.get(node.name) or seen.get(node.name, Unknown("not looked at yet"))
+        before = records.get(node.name)
+        after = remember(node, part, before, now)
+        if after is None:
+            continue
+        fresh[node.name] = after
+        changes.append(Put(after))
+        if before is not None and _is_another(before, after):
+            changes += [Drop(InstanceRecord, node=node.name), Drop(SlotRecord, node=node.name)]
+            told.append(_event(node, "MachineReplaced", _replaced(before, after), now))
+        if after.quarantined and not (before and before.quarantined):
+            quarantined.append((node.name, after.unreachable))
+            told.append(_event(node, "HostKeyChanged", after.unreachable, now))
+    changes += events(store, told)
+    return Met(fresh, tuple(changes), tuple(quarantined))
+
+
+def _is_another(before: NodeRecord, after: NodeRecord) -> bool:
+    return bool(before.machine_id) and before.machine_id != after.machine_id
+
+
+def _replaced(before: NodeRecord, after: NodeRecord) -> str:
+    return (
+        f"another machine answers ({after.machine_id}, was {before.machine_id}): it is new to us,"
+        " and what was known of the old one is forgotten"
+    )
+
+
+def _event(node: Node, reason: str, message: str, now: float) -> EventRecord:
+    return EventRecord.once(Key("", ""), node.name, reason, message, now, warning=True)
+
+
 def remember(
     node: Node, part: Part[Observation], record: NodeRecord | None, now: float
 ) -> NodeRecord | None:
@@ -136,9 +214,12 @@ def remember(
         after = replace(after, unreachable="", seen=now, joined=after.joined or now)
         if not node.left:
             after = replace(after, ssh_json=json.dumps(asdict(node.ssh), sort_keys=True))
-        if isinstance(part.value.clock, Known):
-            clock = part.value.clock.value
-            after = replace(after, machine_id=clock.machine_id)
+        machine = _machine(part)
+        if machine and after.machine_id not in ("", machine):
+            # Whatever ran on the old machine, and with what, says nothing of this one.
+            after = replace(after, facts_json="", boot_id="", runtime="", joined=now)
+        if machine:
+            after = replace(after, machine_id=machine)
         if isinstance(part.value.facts, Known):
             facts = part.value.facts.value
             after = replace(

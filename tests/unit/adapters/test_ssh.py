@@ -12,6 +12,7 @@ import pytest
 from fleetd.adapters.connections import _Patience
 from fleetd.adapters.ssh import SshTransport
 from fleetd.adapters.troubles import Trouble, explain
+from fleetd.core.facts import Unknown
 from fleetd.core.node import Ssh
 
 
@@ -67,6 +68,7 @@ def test_each_failure_says_what_to_do(error: Exception, words: str) -> None:
     said = str(explain(error, "web", ssh, "/known_hosts"))
     assert words in said
     assert said.isprintable()
+    assert Unknown(said).quarantined is isinstance(error, asyncssh.HostKeyNotVerifiable)
 
 
 async def test_a_key_with_a_passphrase_points_to_the_agent(

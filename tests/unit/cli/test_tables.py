@@ -127,6 +127,12 @@ def test_nodes() -> None:
         """) == drawn("no", *rows)
 
 
+def test_a_node_with_another_host_key_says_so_in_its_status() -> None:
+    changed = node("web-03", "Unknown")
+    changed["status"]["conditions"][0]["reason"] = "HostKeyChanged"
+    assert "NotReady,HostKeyChanged " in drawn("no", changed)
+
+
 def test_nodes_wide_and_never_with_a_namespace() -> None:
     heading = "NAME|STATUS|ROLES|AGE|VERSION|ADDRESS|OS-IMAGE|KERNEL-VERSION|CONTAINER-RUNTIME"
     row = "web-01|Ready|edge|2d|systemd 252|10.0.0.11|Debian GNU/Linux 12 (bookworm)|6.1.0"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fleetd.core.facts import HostFacts, Slot
+from fleetd.core.facts import HOST_KEY_CHANGED, HostFacts, Slot
 from fleetd.core.key import Key, pod_name, pod_uid
 from fleetd.core.members import Member, MemberState, to_plain
 from fleetd.core.records import (
@@ -212,6 +212,12 @@ def test_node() -> None:
         pytest.param(HOST, "True", "HostAnswers", id="answers"),
         pytest.param(
             replace(HOST, unreachable="timed out"), "Unknown", "NodeUnreachable", id="silent"
+        ),
+        pytest.param(
+            replace(HOST, unreachable=f"{HOST_KEY_CHANGED} in x"),
+            "Unknown",
+            "HostKeyChanged",
+            id="another-host-key",
         ),
     ],
 )

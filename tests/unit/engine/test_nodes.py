@@ -6,10 +6,24 @@ from typing import Any
 
 import pytest
 
-from fleetd.core.facts import Clock, HostFacts, Known, Observation, Part, Unknown
+from fleetd.core.facts import (
+    HOST_KEY_CHANGED,
+    Clock,
+    HostFacts,
+    Known,
+    Observation,
+    Part,
+    Unknown,
+)
 from fleetd.core.node import Node, Ssh, Taint
-from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord, TaintRecord
-from fleetd.engine.nodes import identify, remember, time_taints
+from fleetd.core.records import (
+    EventRecord,
+    InstanceRecord,
+    NodeRecord,
+    SlotRecord,
+    TaintRecord,
+)
+from fleetd.engine.nodes import identify, meet, remember, time_taints
 from fleetd.ports import Put
 from fleetd.testing.store import FakeStore
 
@@ -181,3 +195,94 @@ def test_another_value_is_another_taint() -> None:
 def test_only_noexecute_is_timed() -> None:
     (node,), changes = time_taints([tainted(Taint("a", "", "NoSchedule"))], FakeStore(), 1.0)
     assert (node.since, changes) == ({}, ())
+
+
+# ------------------------------------------------------------------------------- what is kept
+
+
+CHANGED = f"{HOST_KEY_CHANGED} in known_hosts (it shows another)"
+
+
+def known(name: str, machine: str, **more: Any) -> NodeRecord:
+    record = remember(node(name), seen(machine, facts=Known(FACTS)), None, 500.0)
+    assert record is not None
+    return replace(record, **more)
+
+
+def events_of(store: FakeStore) -> list[tuple[str, str]]:
+    return [(row.node, row.reason) for row in store.read(EventRecord)]
+
+
+def test_another_machine_under_a_known_name_begins_with_nothing() -> None:
+    store = FakeStore()
+    slot = SlotRecord("default", "agent", "a", "r1", "update", 1.0)
+    store.commit([Put(known("a", "m1", held=True)), Put(instance("a")), Put(slot)])
+    store.commit([Put(instance("b")), Put(replace(slot, node="b"))])
+    docker = Known(replace(FACTS, podman="", docker="24.0"))
+    met = meet([node("a")], {"a": seen("m2", "b2", facts=docker)}, store, 900.0)
+    store.commit(met.changes)
+    [row] = store.read(NodeRecord)
+    assert (row.machine_id, row.boot_id, row.runtime, row.joined) == ("m2", "b2", "docker", 900.0)
+    assert row.held, "what people said of the name stays"
+    assert [row.node for row in store.read(InstanceRecord)] == ["b"]
+    assert [row.node for row in store.read(SlotRecord)] == ["b"]
+    assert events_of(store) == [("a", "MachineReplaced")]
+
+
+def test_facts_of_the_old_machine_are_not_taken_for_those_of_the_new_one() -> None:
+    store = FakeStore()
+    store.commit([Put(known("a", "m1"))])
+    met = meet([node("a")], {"a": seen("m2")}, store, 900.0)
+    assert (met.records["a"].facts_json, met.records["a"].runtime) == ("", "")
+
+
+def test_the_first_machine_of_a_name_replaces_nobody() -> None:
+    store = FakeStore()
+    store.commit([Put(NodeRecord("a", held=True)), Put(instance("a"))])
+    met = meet([node("a")], {"a": seen("m1")}, store, 900.0)
+    store.commit(met.changes)
+    assert store.read(InstanceRecord) == (instance("a"),)
+    assert events_of(store) == []
+
+
+def test_two_that_swap_their_names_are_each_a_new_machine() -> None:
+    store = FakeStore()
+    store.commit([Put(known("a", "m1")), Put(known("b", "m2"))])
+    met = meet([node("a"), node("b")], {"a": seen("m2"), "b": seen("m1")}, store, 900.0)
+    assert {name: row.machine_id for name, row in met.records.items()} == {"a": "m2", "b": "m1"}
+
+
+def test_twins_are_not_written_down_as_one_another() -> None:
+    store = FakeStore()
+    slot = SlotRecord("default", "agent", "a", "r1", "update", 1.0)
+    store.commit([Put(known("a", "m1")), Put(known("b", "m2")), Put(instance("a")), Put(slot)])
+    met = meet([node("a"), node("b")], {"a": seen("m2"), "b": seen("m2")}, store, 900.0)
+    store.commit(met.changes)
+    rows = store.read(NodeRecord)
+    assert [row.machine_id for row in rows] == ["m1", "m2"]
+    assert all("a and b are one machine (m2)" in row.unreachable for row in rows)
+    assert store.read(InstanceRecord) == (instance("a"),)
+    assert store.read(SlotRecord) == (slot,)
+
+
+def test_a_changed_host_key_is_told_once_until_it_is_over() -> None:
+    store = FakeStore()
+    store.commit([Put(known("a", "m1"))])
+    told = []
+    for part in (Unknown(CHANGED), Unknown(f"{CHANGED} again"), seen("m1"), Unknown(CHANGED)):
+        met = meet([node("a")], {"a": part}, store, 900.0)
+        store.commit(met.changes)
+        told.append([name for name, _ in met.quarantined])
+    assert told == [["a"], [], [], ["a"]]
+    assert events_of(store) == [("a", "HostKeyChanged")]
+    [row] = store.read(NodeRecord)
+    assert row.quarantined
+    assert row.machine_id == "m1"
+
+
+def test_who_does_not_answer_is_in_no_quarantine() -> None:
+    store = FakeStore()
+    jump = f"its jump host j: {CHANGED}"
+    met = meet([node("a")], {"a": Unknown(jump)}, store, 900.0)
+    assert met.quarantined == ()
+    assert not met.records["a"].quarantined
