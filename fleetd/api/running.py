@@ -24,7 +24,7 @@ from fleetd.core.facts import Known, Unknown
 from fleetd.core.meta import Key
 from fleetd.core.records import InstanceRecord, ObjectRecord, Setting
 from fleetd.engine.executor import Step
-from fleetd.engine.reconciler import Pass, Run
+from fleetd.engine.passes import Pass, Run
 from fleetd.errors import Refused
 from fleetd.ports import Put
 

@@ -85,20 +85,11 @@ class Executor:
                 if action.node in broken:
                     steps[action] = Step(action, Outcome.NOT_TRIED, broken[action.node])
                     return False
-                self.sink.emit("action_started", **describe(action))
                 node = nodes[action.node]
-                step = await self._act(action, node, facts.get(node.name))
-                self.sink.emit(
-                    "action_ended",
-                    **describe(action),
-                    outcome=step.outcome.value,
-                    message=step.message,
-                )
+                step = await self.carry_out(action, node, facts.get(node.name))
             steps[action] = step
-            if step.outcome is not Outcome.DONE:
-                broken[action.node] = "an earlier step failed here"
-            elif not (isinstance(step.seen, Known) and is_whole(step.seen.value)):
-                broken[action.node] = "the answer to an earlier step was not whole"
+            if why := ends_lane(step):
+                broken[action.node] = why
             return step.outcome is Outcome.DONE
 
         starts: dict[Key, list[Start]] = defaultdict(list)
@@ -111,6 +102,15 @@ class Executor:
             for batch in starts.values():
                 group.create_task(_slow_start(batch, act, steps), name=f"start {batch[0].ds}")
         return tuple(steps[action] for action in actions)
+
+    async def carry_out(self, action: Action, node: Node, facts: HostFacts | None) -> Step:
+        """Carry out one action, and tell of it."""
+        self.sink.emit("action_started", **describe(action))
+        step = await self._act(action, node, facts)
+        self.sink.emit(
+            "action_ended", **describe(action), outcome=step.outcome.value, message=step.message
+        )
+        return step
 
     async def _act(self, action: Action, node: Node, facts: HostFacts | None) -> Step:
         if isinstance(action, Remove):
@@ -193,6 +193,15 @@ def _step(action: Action, reply: Reply) -> Step:
             return Step(action, Outcome.REFUSED, reason(reply))
         case Lost():
             return Step(action, Outcome.LOST, reason(reply))
+
+
+def ends_lane(step: Step) -> str:
+    """Why nothing more is done on a host before another look at it; "" when more may be done."""
+    if step.outcome is not Outcome.DONE:
+        return "an earlier step failed here"
+    if not (isinstance(step.seen, Known) and is_whole(step.seen.value)):
+        return "the answer to an earlier step was not whole"
+    return ""
 
 
 def _mended(action: Start | Update | Repair) -> str:

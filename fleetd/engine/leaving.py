@@ -6,7 +6,7 @@ it. Forgetting many hosts at once is guarded like removing many copies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fleetd.core.facts import Known, Observation, Part
 from fleetd.core.node import Node
@@ -27,22 +27,38 @@ async def farewell(
 ) -> dict[str, Reply]:
     """Purge and forget the hosts that left and carry nothing of ours any more; what they answered.
 
-    A host is forgotten when its answer is Ok. With more than `at_most` of them nothing is done: an
-    emptied inventory is no farewell.
+    A host is forgotten when its answer is Ok.
     """
+    return {
+        node.name: await bid(store, executor, node, seen[node.name])
+        for node in done_with(nodes, seen, executor.fence.fleet, at_most=at_most)
+    }
+
+
+def done_with(
+    nodes: Iterable[Node],
+    seen: Mapping[str, Part[Observation]],
+    fleet: str,
+    *,
+    at_most: int,
+) -> tuple[Node, ...]:
+    """The hosts that left and carry nothing of ours any more.
+
+    None where there are more than `at_most`: an emptied inventory is no farewell.
+    """
+    done = tuple(node for node in nodes if node.left and _empty(seen.get(node.name), fleet))
+    return done if len(done) <= at_most else ()
+
+
+async def bid(store: Store, executor: Executor, node: Node, part: Part[Observation]) -> Reply:
+    """Take every trace off one host, and forget it when its answer is Ok."""
     fence = executor.fence
-    done = [node for node in nodes if node.left and _empty(seen.get(node.name), fence.fleet)]
-    if len(done) > at_most:
-        return {}
-    replies: dict[str, Reply] = {}
-    for node in done:
-        reply: Reply = Ok()
-        if _owned(seen[node.name], fence.fleet):
-            reply = await executor.visits.send(node, Purge(fence.fleet, fence.term))
-        if isinstance(reply, Ok):
-            store.commit(forget(node.name))
-        replies[node.name] = reply
-    return replies
+    reply: Reply = Ok()
+    if _owned(part, fence.fleet):
+        reply = await executor.visits.send(node, Purge(fence.fleet, fence.term))
+    if isinstance(reply, Ok):
+        store.commit(forget(node.name))
+    return reply
 
 
 def forget(name: str) -> list[Drop]:

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fleetd.core.actions import Action, Reason, Wait
-from fleetd.core.budget import rules_of
 from fleetd.core.facts import Known, Observation, Part, Unknown
 from fleetd.core.meta import Key
 from fleetd.core.node import Inventory, Node
@@ -24,15 +23,25 @@ from fleetd.core.nodes import facts_of, nodes_of
 from fleetd.core.plan import Plan, plan
 from fleetd.core.records import NodeRecord
 from fleetd.core.world import World
-from fleetd.engine.executor import Executor, Outcome, Step, describe
+from fleetd.engine.executor import Executor, Outcome, Step
 from fleetd.engine.leaving import farewell
-from fleetd.engine.nodes import identify, remember, time_taints
+from fleetd.engine.passes import (
+    Pass,
+    Place,
+    Run,
+    decision_fields,
+    place_of,
+    question,
+    tell_apart,
+    within,
+    write_looks,
+)
 from fleetd.engine.recording import record_plan, record_steps
 from fleetd.engine.visits import Visits, observation_of
 from fleetd.engine.world import Worlds
 from fleetd.host.replies import Ok
 from fleetd.host.requests import Observe
-from fleetd.ports import Clock, EventSink, Put, Store
+from fleetd.ports import Clock, EventSink, Store
 
 FULL_LOOK_S = 30.0
 SHORTEST_S = 0.5
@@ -41,30 +50,6 @@ TRIES = 3
 """An action that failed this often in one run is given up until the next run."""
 REPEATS = 5
 """And so is one that was done this often and was due again each time."""
-
-
-_Place = tuple[str, Key, str, str]
-"""What a try is counted by: node, DaemonSet, kind of action, revision."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """One pass: what was decided, what became of it, and on what view of the fleet."""
-
-    plan: Plan
-    steps: tuple[Step, ...]
-    nodes: tuple[Node, ...]
-    seen: Mapping[str, Part[Observation]]
-    notes: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run of passes. `ended` says why it stopped: settled, time, stuck, or once."""
-
-    last: Pass
-    steps: tuple[Step, ...]
-    ended: str
 
 
 @dataclass(slots=True)
@@ -94,7 +79,7 @@ class Reconciler:
     confirm_removals: int | None = None
     seen: dict[str, Part[Observation]] = field(default_factory=dict)
     looked: dict[str, float] = field(default_factory=dict)
-    tries: dict[_Place, _Try] = field(default_factory=dict)
+    tries: dict[Place, _Try] = field(default_factory=dict)
     background: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     moving: set[str] = field(default_factory=set)
     """Nodes whose last observation is no longer to be trusted."""
@@ -103,14 +88,14 @@ class Reconciler:
 
     async def once(self, *, act: bool = True) -> Pass:
         """One pass; without `act` it ends before the first order (over a store that forgets)."""
-        records = {row.name: row for row in self.store.read(NodeRecord)}
+        records: Mapping[str, NodeRecord] = {row.name: row for row in self.store.read(NodeRecord)}
         await self._look(nodes_of(self.inventory, records.values()), records)
-        records = self._remember()
+        met = nodes_of(self.inventory, self.store.read(NodeRecord))
+        records = write_looks(self.store, self.sink, met, self.seen, self.clock.now())
         # Facts just learnt are labels already, so that a new host is decided on in its first pass.
-        identified = identify(nodes_of(self.inventory, records.values()), self.seen, self.store)
-        nodes, times = time_taints(identified.nodes, self.store, self.clock.now())
-        if identified.changes or times:
-            self.store.commit((*identified.changes, *times))
+        met = nodes_of(self.inventory, records.values())
+        identified = tell_apart(self.store, met, self.seen, self.clock.now())
+        nodes = identified.nodes
         decided = self._decide(nodes, identified.seen)
         record_plan(self.store, decided, self.scope, self.clock.now())
         self._tell(decided)
@@ -182,28 +167,7 @@ class Reconciler:
         return age > (FULL_LOOK_S if isinstance(self.seen[name], Known) else FULL_LOOK_S / 3)
 
     def _request(self, node: Node, records: Mapping[str, NodeRecord]) -> Observe:
-        record = records.get(node.name)
-        # A host may come up from a reboot with another kernel or engine, so facts are of a boot.
-        boot = record.boot_id if record is not None and record.facts_json else ""
-        return Observe(self.worlds.fleet, engine=True, facts=True, boot=boot)
-
-    def _remember(self) -> dict[str, NodeRecord]:
-        """Write down what the look showed, over the records as they are now.
-
-        A look takes seconds, and somebody may have said something of a node meanwhile.
-        """
-        now = self.clock.now()
-        records = {row.name: row for row in self.store.read(NodeRecord)}
-        fresh = dict(records)
-        for node in nodes_of(self.inventory, records.values()):
-            part = self.seen.get(node.name, Unknown("not looked at yet"))
-            record = remember(node, part, records.get(node.name), now)
-            if record is not None:
-                fresh[node.name] = record
-        changed = [Put(row) for name, row in fresh.items() if records.get(name) != row]
-        if changed:
-            self.store.commit(changed)
-        return fresh
+        return question(self.worlds.fleet, records.get(node.name))
 
     # -- deciding and acting -----------------------------------------------------------------
 
@@ -214,12 +178,7 @@ class Reconciler:
                 failures.setdefault(ds, {})[node] = tried.message
         world = self.worlds.world(nodes, seen, self.scope, failures, self.confirm_removals)
         self.world = world
-        decided = plan(world, self.clock.now())
-        if self.scope is None:
-            return decided
-        return replace(
-            decided, decisions=tuple(item for item in decided.decisions if item.ds in self.scope)
-        )
+        return within(plan(world, self.clock.now()), self.scope)
 
     async def _act(
         self, decided: Plan, nodes: tuple[Node, ...], records: Mapping[str, NodeRecord]
@@ -238,7 +197,7 @@ class Reconciler:
         return steps
 
     def _may_try(self, action: Action, now: float) -> bool:
-        tried = self.tries.get(_place(action))
+        tried = self.tries.get(place_of(action))
         return tried is None or (not tried.hopeless and tried.after <= now)
 
     def _learn(self, step: Step) -> None:
@@ -253,7 +212,7 @@ class Reconciler:
         if step.outcome is Outcome.NOT_TRIED:
             return
         self.moving.add(node)
-        place = _place(step.action)
+        place = place_of(step.action)
         before = self.tries.get(place, _Try(0, 0, 0.0, ""))
         if step.outcome is Outcome.DONE:
             # Done and due again: what is put right there does not stay right.
@@ -268,7 +227,7 @@ class Reconciler:
         given_up = [
             action
             for action in done.plan.actions
-            if (tried := self.tries.get(_place(action))) and tried.hopeless
+            if (tried := self.tries.get(place_of(action))) and tried.hopeless
         ]
         starting = any(
             isinstance(item, Wait) and item.reason in (Reason.STARTING, Reason.SLOW_START)
@@ -289,27 +248,5 @@ class Reconciler:
         return min(max(rest, SHORTEST_S), LONGEST_S)
 
     def _tell(self, decided: Plan) -> None:
-        budgets = {
-            state.key: rules_of(state.daemonset, decided.statuses[state.key].desired)
-            for state in (self.world.sets if self.world else ())
-            if state.key in decided.statuses
-        }
-        self.sink.emit(
-            "decided",
-            actions=[describe(action) for action in decided.actions],
-            statuses={
-                str(key): {
-                    "desired": status.desired,
-                    "updated": status.updated,
-                    "available": status.available,
-                    "unavailable": status.unavailable,
-                    "unknown": status.unknown,
-                    "budget": budgets[key].max_unavailable,
-                }
-                for key, status in decided.statuses.items()
-            },
-        )
-
-
-def _place(action: Action) -> _Place:
-    return (action.node, action.ds, type(action).__name__, getattr(action, "revision", ""))
+        if self.world is not None:
+            self.sink.emit("decided", **decision_fields(decided, self.world))

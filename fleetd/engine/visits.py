@@ -17,7 +17,7 @@ from fleetd.core.node import Node
 from fleetd.host.replies import Failed, Lost, Ok, Refused, Reply, parse, reason
 from fleetd.host.requests import Apply, Load, Observe, Pull, Purge, Remove, Request
 from fleetd.host.wire import encode
-from fleetd.ports import Transport
+from fleetd.ports import EventSink, Transport
 
 OBSERVE_S = 60.0
 CHANGE_S = 180.0
@@ -46,14 +46,32 @@ class Visits:
     """Carries requests to hosts."""
 
     transport: Transport
+    sink: EventSink | None = None
+    """Hears of every visit, where somebody listens."""
 
     async def send(self, node: Node, request: Request) -> Reply:
         """Send one request; the reply is read whole or is Lost."""
         nonce = token_hex(8)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         output = await self.transport.run(
             node.name, node.ssh, encode(request, nonce), timeout_s=patience(request)
         )
-        return parse(output, nonce, request)
+        reply = parse(output, nonce, request)
+        if self.sink is not None:
+            self.sink.emit(
+                "visit",
+                node=node.name,
+                request=type(request).__name__.lower(),
+                seconds=loop.time() - began,
+                outcome=type(reply).__name__.lower(),
+                reason="" if isinstance(reply, Ok) else reason(reply),
+            )
+        return reply
+
+    async def look(self, node: Node, request: Observe) -> Part[Observation]:
+        """Look at one host; a silent one is Unknown."""
+        return observation_of(await self.send(node, request))
 
     async def observe(
         self,
@@ -68,7 +86,7 @@ class Visits:
 
         async def look(node: Node) -> None:
             async with room:
-                seen[node.name] = observation_of(await self.send(node, request(node)))
+                seen[node.name] = await self.look(node, request(node))
 
         async with asyncio.TaskGroup() as group:
             for node in nodes:

@@ -17,7 +17,7 @@ from fleetd.core.meta import Key
 from fleetd.core.node import Inventory
 from fleetd.core.records import ObjectRecord, RevisionRecord, RolloutRecord
 from fleetd.core.revision import revision_of
-from fleetd.engine.reconciler import Pass, Run
+from fleetd.engine.passes import Pass, Run
 from fleetd.ports import Put
 from fleetd.testing.fleet import FakeFleet
 from fleetd.testing.loop import LoopClock

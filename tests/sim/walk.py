@@ -26,7 +26,8 @@ from fleetd.core.records import (
     RolloutRecord,
     SlotRecord,
 )
-from fleetd.engine.reconciler import Reconciler, Run
+from fleetd.engine.passes import Run
+from fleetd.engine.reconciler import Reconciler
 from fleetd.errors import NotFound
 from fleetd.ports import Put
 from fleetd.testing.fleet import FakeFleet, address
