@@ -15,7 +15,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,11 +65,15 @@ class Held:
 
 @dataclass(slots=True)
 class _Patience:
-    """How often in a row a host failed, and when it may be tried again."""
+    """How often in a row a host failed, and when it may be tried again.
+
+    `trusted` is what was pinned then: who pins another key has mended it, and need not wait.
+    """
 
     failures: int = 0
     not_before: float = 0.0
     message: str = ""
+    trusted: tuple[Entry, ...] = ()
 
     def failed(self, trouble: Trouble, message: str, now: float) -> None:
         self.failures += 1
@@ -177,7 +181,7 @@ class Connections:
         """
         patience = self._patience.setdefault((name, ssh), _Patience())
         wait = patience.not_before - asyncio.get_running_loop().time()
-        if wait > 0:
+        if wait > 0 and patience.trusted == self._entries(name, ssh):
             raise Unreachable(
                 f"{patience.message} (not tried again for another {wait:.0f} s)", Trouble.SETTINGS
             )
@@ -187,6 +191,7 @@ class Connections:
             )
         except Unreachable as error:
             patience.failed(error.trouble, str(error), asyncio.get_running_loop().time())
+            patience.trusted = self._entries(name, ssh)
             raise
         self._patience.pop((name, ssh), None)
         return connection
@@ -227,6 +232,19 @@ class Connections:
             if other is held:
                 del self._held[key]
         held.connection.abort()
+
+    def leave(self, ways: Mapping[str, Ssh]) -> None:
+        """Let go of what was held to these hosts in another way than they are reached now."""
+
+        def is_left(key: Key) -> bool:
+            name, ssh = key
+            return name in ways and ways[name] != ssh
+
+        for key in filter(is_left, list(self._held)):
+            self._held.pop(key).connection.abort()
+        for kept in (self._patience, self._locks):
+            for key in filter(is_left, list(kept)):
+                kept.pop(key)
 
     async def close(self) -> None:
         """Close all, and wait a moment for it."""

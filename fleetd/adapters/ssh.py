@@ -11,7 +11,7 @@ import base64
 import contextlib
 import hashlib
 import resource
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from fleetd.adapters import known_hosts
@@ -168,6 +168,14 @@ class SshTransport:
     def pin(self, name: str, ssh: Ssh, key: str) -> bool:
         file = known_hosts.file_of(ssh.known_hosts_file)
         return known_hosts.pin(file, name, ssh.address, ssh.port, key)
+
+    def leave(self, ways: Mapping[str, Ssh]) -> None:
+        """Let go of connections to these hosts that lead another way than this.
+
+        What runs on them is cut, as by a lost connection.
+        """
+        if self._pool is not None:
+            self._pool.leave(ways)
 
     async def close(self) -> None:
         if self._pool is not None:

@@ -103,6 +103,18 @@ async def test_a_host_with_another_key_gets_nothing(
     assert server.logins == 0
 
 
+async def test_who_pins_the_new_key_of_a_host_does_not_wait(
+    server: Sshd, transport: SshTransport
+) -> None:
+    """But nobody is asked again and again who showed another key."""
+    ssh = server.trust(f"{NAME} {other_key()}")
+    first = await run(transport, ssh, "echo", "hello")
+    again = await run(transport, ssh, "echo", "hello")
+    assert "not tried again" not in first.error
+    assert "not tried again" in again.error
+    assert (await run(transport, server.trust(), "echo", "hello")).status == 0
+
+
 async def test_a_host_certificate_is_trusted_by_its_authority(
     server: Sshd, transport: SshTransport, tmp_path: Path
 ) -> None:
@@ -176,6 +188,23 @@ async def test_one_connection_serves_all_runs(server: Sshd, transport: SshTransp
     await asyncio.gather(*(run(transport, server.ssh, "echo", "hello") for _ in range(12)))
     await until(lambda: server.logins > 0)
     assert server.logins == 1
+
+
+async def test_a_host_that_is_reached_in_another_way_now_is_let_go(
+    server: Sshd, transport: SshTransport
+) -> None:
+    here = server.trust(f"{NAME},other {server.key}")
+    assert (await run(transport, here, "echo", "hello")).status == 0
+    of_one = len(server.children())
+    assert (await run(transport, here, "echo", "hello", name="other")).status == 0
+    there = replace(here, address="localhost")
+    transport.leave({NAME: there, "other": here})
+    await until(lambda: len(server.children()) == of_one)
+    logins = server.logins
+    assert (await run(transport, here, "echo", "hello", name="other")).status == 0
+    assert server.logins == logins
+    assert (await run(transport, there, "echo", "hello")).status == 0
+    assert server.logins == logins + 1
 
 
 async def test_a_restarted_host_is_connected_again(
