@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleetd.adapters.store import SqliteStore
 from fleetd.api import reading
@@ -25,6 +25,9 @@ from fleetd.client import Client, Reads
 from fleetd.client.reader import Reader
 from fleetd.core.node import Inventory, Ssh
 
+if TYPE_CHECKING:  # only for annotations: loaded when there is a service
+    from fleetd.client.remote import Remote
+
 THREADS = 64
 """asyncssh and name resolution share the loop's executor; the default of six starves them (P 7)."""
 DEMO_HOSTS = 20
@@ -32,11 +35,17 @@ DEMO_HOSTS = 20
 
 @contextmanager
 def open_reads(settings: Settings) -> Iterator[Reads]:
-    """The state of these settings, for reading; nothing else is opened, and little imported.
+    """The state of these settings, for reading: by its service where one runs.
+
+    Nothing else is opened, and little imported.
 
     Raises:
         StateBroken: the state cannot be opened.
+        Refused: there is a service, and we may not connect to it.
     """
+    if remote := _service(settings):
+        yield remote
+        return
     store = SqliteStore(_state(settings), readonly=True)
 
     def inventory() -> Inventory:
@@ -52,12 +61,16 @@ def open_reads(settings: Settings) -> Iterator[Reads]:
 
 @asynccontextmanager
 async def open_client(settings: Settings, *, mutating: bool) -> AsyncIterator[Client]:
-    """A client over the state and inventory of these settings.
+    """A client over the state and inventory of these settings: its service where one runs.
 
     Raises:
         StateHeld: another fleetd writes to this state.
         StateBroken: the state cannot be opened.
+        Refused: there is a service, and we may not connect to it.
     """
+    if remote := _service(settings):
+        yield remote
+        return
     import socket
     from concurrent.futures import ThreadPoolExecutor
 
@@ -89,6 +102,25 @@ async def open_client(settings: Settings, *, mutating: bool) -> AsyncIterator[Cl
             yield client
         finally:
             await transport.close()
+
+
+def _service(settings: Settings) -> Remote | None:
+    """The service of these settings, where one listens."""
+    if not os.path.lexists(settings.socket) and os.access(Path(settings.socket).parent, os.X_OK):
+        return None
+    from fleetd.client.remote import Caller, Remote
+    from fleetd.client.wire import connect
+
+    connection = connect(settings.socket)
+    if connection is None:
+        return None
+    connection.close()
+    caller = Caller(
+        state=os.path.realpath(settings.state) if settings.named else "",
+        inventory=settings.inventory,
+        person=os.environ.get("SUDO_USER", ""),
+    )
+    return Remote(settings.socket, caller, sys.stdin.buffer)
 
 
 class _State:
@@ -169,8 +201,9 @@ async def _serve(read: Callable[[], Settings]) -> None:
         transport = SshTransport(jumps.get)
 
         def take(inventory: Inventory) -> None:
-            jumps.clear()
-            jumps.update({host.name: host.ssh for host in inventory.hosts})
+            ways = {host.name: host.ssh for host in inventory.hosts}
+            jumps.update(ways)  # one that left may be the way to others that left
+            transport.leave(ways)
 
         def found() -> Inventory:
             return read_inventory(settings.inventory or reading.sources(store))
