@@ -74,8 +74,7 @@ def apply_objects(
         files = [loaded.source for loaded in documents] + [PRUNE]
         raise InvalidInput(sorted(problems, key=lambda at: (files.index(at.source), at.line)))
     revise(draft)
-    told = [change for change in changes if change.outcome != "unchanged"]
-    draft.commit("apply", ", ".join(f"{change.kind} {change.key}" for change in told))
+    draft.commit("apply")
     return tuple(
         replace(change, new=next(iter(_stored(store, change)), None)) for change in changes
     )
@@ -122,7 +121,7 @@ def replace_object(
     if was == now_:
         return AppliedChange(kind, key, "unchanged", old, old)
     revise(draft)
-    draft.commit("edit", f"{kind} {key}")
+    draft.commit("edit")
     change = AppliedChange(kind, key, "configured", old, None)
     return replace(change, new=next(iter(_stored(store, change)), None))
 

@@ -47,8 +47,7 @@ def delete(
         raise NotFound(f"not known, so there is nothing to delete: {names}")
     for kind, key in present:
         remove(draft, kind, key, cascade)
-    subject = ", ".join(f"{kind} {key}" for kind, key in present)
-    draft.commit("delete", subject, f"cascade={cascade}")
+    draft.commit("delete", f"cascade={cascade}")
     return tuple(present)
 
 
@@ -110,7 +109,7 @@ def finish(
     done = [(kind, key) for kind, key in marked if key not in busy]
     for kind, key in done:
         remove(draft, kind, key, "background")
-    draft.commit("deleted", ", ".join(f"{kind} {key}" for kind, key in done))
+    draft.commit("delete", "its last copy has gone")
     return tuple(key for _, key in done)
 
 

@@ -2,7 +2,7 @@
 
 Every verb that changes objects alters a draft, checks it, and commits it; until then nothing is
 written, and a draft that changed nothing writes nothing. A commit also holds what follows from the
-change: revisions (see `history`), resource versions, an audit row.
+change: revisions (see `history`), resource versions, the audit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from fleetd.core.daemonset import ConfigMap, DaemonSet, Secret
 from fleetd.core.meta import Key
-from fleetd.core.records import AuditRecord, ObjectRecord
+from fleetd.core.records import AuditRecord, ObjectRecord, RevisionRecord
 from fleetd.core.references import references
 from fleetd.errors import NotFound, Refused
 from fleetd.ports import Change, Drop, Put, Store
@@ -90,8 +90,8 @@ class Draft:
                     found.append(daemonset)
         return tuple(found)
 
-    def commit(self, verb: str, subject: str, detail: str = "") -> None:
-        """Write everything as one transaction, with an audit row; nothing when nothing changed."""
+    def commit(self, verb: str, detail: str = "") -> None:
+        """Write everything as one transaction, with its audit; nothing when nothing changed."""
         touched = sorted(self.touched())
         if not touched and not self.changes:
             return
@@ -105,8 +105,31 @@ class Draft:
                 )
             else:
                 changes.append(Put(replace(record, resource_version=version)))
-        audit = Put(AuditRecord(self.now, self.who, verb, subject, detail))
-        self.store.commit([*changes, *self.changes, audit])
+        audit = map(Put, self._audit(verb, detail))
+        self.store.commit([*changes, *self.changes, *audit])
+
+    def _audit(self, verb: str, detail: str) -> Iterator[AuditRecord]:
+        """What becomes of each object, and the revision of a DaemonSet that gets one by it.
+
+        A DaemonSet gets one, too, by a change of what it refers to.
+        """
+        fresh = [change.record for change in self.changes if isinstance(change, Put)]
+        revisions = {
+            ("DaemonSet", Key(row.namespace, row.name)): row.revision
+            for row in fresh
+            if isinstance(row, RevisionRecord)
+        }
+        for place in sorted(self.touched() | revisions.keys()):
+            before, after = self._before.get(place), self._after.get(place)
+            word = "configured" if before else "created"
+            if after is None or after.deleting:
+                word = "deleted"
+            if before == after:
+                word = "follows what it refers to"
+            kind, key = place
+            told = "; ".join(filter(None, (word, detail)))
+            subject, revision = f"{kind} {key}", revisions.get(place, "")
+            yield AuditRecord(self.now, self.who, verb, subject, told, revision=revision)
 
 
 def document_of(record: ObjectRecord) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def undo(
         if lacks:
             raise Refused(f"revision {target.number} of {key} cannot come back: {lacks[0]}")
     revise(draft)
-    draft.commit("undo", f"DaemonSet {key}", f"to revision {target.number}")
+    draft.commit("undo", f"to revision {target.number}")
     return history(store, key)[-1]
 
 
@@ -152,7 +152,7 @@ def restart(store: Store, key: Key, *, now: float, who: str) -> RevisionRecord:
     for _, lacks in missing(draft, daemonset_of(draft.get("DaemonSet", key))):
         raise Refused(f"DaemonSet {key} cannot be started anew: {lacks}")
     revise(draft)
-    draft.commit("restart", f"DaemonSet {key}")
+    draft.commit("restart")
     return history(store, key)[-1]
 
 

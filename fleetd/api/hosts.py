@@ -105,7 +105,7 @@ async def adopt(session: Session, progress: Progress) -> Report:
         Put(Setting(FLEET_ID, fleet)),
         Put(Setting(FLEET_KEY, key)),
         Put(Setting(TERM, str(term))),
-        Put(AuditRecord(now, session.who, "adopt", fleet, f"{len(owners)} hosts")),
+        Put(AuditRecord(now, session.who, "adopt", f"Fleet {fleet}", f"{len(owners)} hosts")),
     ]
     found = 0
     for node in nodes:
@@ -174,15 +174,22 @@ async def purge(session: Session, name: str, progress: Progress) -> Report:
     (node,) = named(session, [name])
     reply = await Visits(session.transport).send(node, Purge(session.fleet.id, session.fleet.term))
     done = isinstance(reply, Ok)
-    changes: list[Change] = [
-        Put(AuditRecord(session.clock.now(), session.who, "purge", name, type(reply).__name__))
-    ]
+    seen = observation_of(reply)
+    why = reply.message if isinstance(reply, HostRefused) else getattr(seen, "why", "not purged")
+    audit = AuditRecord(
+        at=session.clock.now(),
+        who=session.who,
+        verb="purge",
+        subject=f"Node {name}",
+        detail="" if done else why,
+        node=name,
+        outcome="done" if done else type(reply).__name__.lower(),
+    )
+    changes: list[Change] = [Put(audit)]
     if done or node.left:
         changes += forget(name)
     session.store.commit(changes)
     progress("purged", {"node": name, "done": done})
     if done:
         return Report(notes=(f"{name}: purged",))
-    seen = observation_of(reply)
-    why = reply.message if isinstance(reply, HostRefused) else getattr(seen, "why", "not purged")
     return Report(problems=(f"{name}: {why}",), converged=False)

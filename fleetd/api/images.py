@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from secrets import token_hex
 
 from fleetd.api.archives import Archive
@@ -42,22 +42,26 @@ async def push(
     """
     carrier = _Carrier(session, streams, archive, progress)
     room = asyncio.Semaphore(AT_ONCE)
+    subject = "Image " + ", ".join(name for image in archive.images for name in image.names)
+
+    def audit(node: Node, told: str, outcome: str) -> None:
+        row = AuditRecord(session.clock.now(), session.who, "push", subject, told, node.name)
+        session.store.commit([Put(replace(row, outcome=outcome))])
 
     async def bring(node: Node) -> str:
         async with room:
             try:
                 done = await carrier.bring(node)
             except _NotPushed as why:
+                audit(node, str(why), "failed")
                 progress("image_not_pushed", {"node": node.name, "message": str(why)})
                 return f"{node.name}: {why}"
+        audit(node, done, "done")
         progress("image_pushed", {"node": node.name, "message": done})
         carrier.brought[node.name] = done
         return ""
 
     problems: list[str] = await asyncio.gather(*(bring(node) for node in nodes))
-    names = ", ".join(name for image in archive.images for name in image.names)
-    told = f"{len(carrier.brought)} of {len(nodes)} hosts"
-    session.store.commit([Put(AuditRecord(session.clock.now(), session.who, "push", names, told))])
     return Report(
         problems=tuple(sorted(filter(None, problems))),
         notes=(

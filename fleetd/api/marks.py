@@ -94,7 +94,7 @@ def mark_object(store: Store, kind: str, key: Key, marks: Marks, *, now: float, 
         if kind == "DaemonSet" and CHANGE_CAUSE in changes:
             _name_cause(draft, key, after.get(CHANGE_CAUSE, ""))
         verb = "label" if marks.field == "labels" else "annotate"
-        draft.commit(verb, f"{kind} {key}", " ".join(marks.changes))
+        draft.commit(verb, " ".join(marks.changes))
     return line_of(f"{PREFIXES[kind]}/{key.name}", marks, changes, changed=changed)
 
 

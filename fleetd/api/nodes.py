@@ -132,7 +132,7 @@ class Nodes:
 
     def _write(self, record: NodeRecord, verb: str, detail: str, done: str) -> str:
         subject = f"Node {record.name}"
-        audit = AuditRecord(self._now, self._who, verb, subject, detail)
+        audit = AuditRecord(self._now, self._who, verb, subject, detail, node=record.name)
         self._store.commit([Put(record), *self._taint_times(record), Put(audit)])
         return f"node/{record.name} {done}"
 

@@ -72,7 +72,7 @@ def delete_pod(store: Store, key: Key, node: str, *, now: float, who: str) -> st
     if any(row.held for row in store.read(NodeRecord, name=node)):
         raise Refused(f"node {node} is on hold: nothing is removed there until `fleetd unhold`")
     slot = SlotRecord(*key, node, revision="", kind=SlotKind.DELETE, taken=now)
-    audit = AuditRecord(now, who, "delete", f"Pod {key}-{node}", "")
+    audit = AuditRecord(now, who, "delete", f"Pod {key}-{node}", "", node=node)
     store.commit([Put(slot), Put(audit)])
     return pod_name(key, node, copies[0].slot)
 

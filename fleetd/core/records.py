@@ -284,13 +284,25 @@ class EventRecord:
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """Who asked for what."""
+    """Who did what, to what, on which host, with which revision, and what came of it.
+
+    `who` is a person, or `FLEETD` where a pass acted by itself; its cause is in `detail` then.
+    `subject` is `DaemonSet ns/name`, `Node name` and so on; `node` is "" where no host was touched.
+    A row is its own identity, so that none is ever put in the place of another.
+    """
 
     at: float
     who: str
     verb: str
     subject: str
     detail: str
+    node: str = ""
+    revision: str = ""
+    outcome: str = "done"
+
+
+FLEETD = "fleetd"
+"""Who acts when nobody asked."""
 
 
 Record = (
@@ -328,6 +340,6 @@ IDENTITY: dict[type, tuple[str, ...]] = {
     SlotRecord: ("namespace", "name", "node", "revision"),
     RemovalRecord: ("namespace", "name"),
     EventRecord: ("namespace", "kind", "name", "node", "reason", "message"),
-    AuditRecord: ("at", "who", "verb", "subject"),
+    AuditRecord: ("at", "who", "verb", "subject", "node", "revision", "outcome", "detail"),
 }
 """The columns that name a row; putting a record replaces the row of the same identity."""

@@ -14,7 +14,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -23,9 +23,9 @@ from fleetd import __version__
 from fleetd.adapters import store as module
 from fleetd.adapters.rows import TABLES
 from fleetd.adapters.store import SqliteStore
-from fleetd.core.records import IDENTITY, Setting
+from fleetd.core.records import IDENTITY, AuditRecord, Setting
 from fleetd.errors import Refused, StateBroken
-from fleetd.ports import Put
+from fleetd.ports import Drop, Put
 
 # Each transaction writes the same number into many rows and drops those of the one before, and
 # tells on stdout when it is durable.
@@ -288,6 +288,76 @@ def test_the_schema_has_a_column_for_every_field_and_no_other(tmp_path: Path) ->
         kind: tuple(sorted((name for name, place in found.items() if place), key=found.__getitem__))
         for kind, found in columns.items()
     } == IDENTITY
+
+
+AUDITED = AuditRecord(1.0, "ann", "cordon", "Node n1", "", "n1")
+
+
+def test_the_audit_can_only_grow(tmp_path: Path) -> None:
+    path = tmp_path / "fleetd.db"
+    with closing(SqliteStore(path)) as store:
+        store.commit([Put(AUDITED)])
+        with pytest.raises(sqlite3.IntegrityError, match="the audit is append-only"):
+            store.commit([Put(Setting("a", "b")), Drop(AuditRecord)])
+        assert store.read(Setting) == (), "nor does anything else of that transaction happen"
+        with closing(sqlite3.connect(path)) as raw:
+            for statement in (
+                "UPDATE audit SET who = 'nobody'",
+                "UPDATE audit SET outcome = 'failed'",
+                "DELETE FROM audit",
+            ):
+                with pytest.raises(sqlite3.IntegrityError, match="the audit is append-only"):
+                    raw.execute(statement)
+            raw.rollback()
+        again = replace(AUDITED, outcome="failed")
+        store.commit([Put(AUDITED), Put(again)])
+        assert store.read(AuditRecord) == (AUDITED, again)
+
+
+def test_the_same_entry_again_leaves_the_first_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "fleetd.db"
+    with closing(SqliteStore(path)) as store, closing(sqlite3.connect(path)) as raw:
+        store.commit([Put(AUDITED), Put(replace(AUDITED, who="bob"))])
+        store.commit([Put(AUDITED)])
+        assert raw.execute("SELECT rowid, who FROM audit ORDER BY rowid").fetchall() == [
+            (1, "ann"),
+            (2, "bob"),
+        ]
+
+
+def test_the_audit_keeps_the_newest_million_whatever_the_clock_says(tmp_path: Path) -> None:
+    path = tmp_path / "fleetd.db"
+    with closing(SqliteStore(path)) as store, closing(sqlite3.connect(path)) as raw:
+        far = replace(AUDITED, at=4e9, detail="with a clock that had jumped")
+        store.commit([Put(AUDITED), Put(far), Put(replace(AUDITED, at=2.0))])
+        assert len(store.read(AuditRecord)) == 3
+        raw.execute(
+            "INSERT INTO audit (rowid, at, who, verb, subject, detail, node, revision, outcome)"
+            " VALUES (1000001, 3.0, '', '', '', '', '', '', '')"
+        )
+        raw.commit()
+        assert [row.at for row in store.read(AuditRecord)] == [2.0, 3.0, 4e9]
+        store.commit([Put(replace(AUDITED, at=4.0))])
+        assert [row.at for row in store.read(AuditRecord)] == [2.0, 3.0, 4.0]
+
+
+def test_an_audit_of_an_older_schema_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, older = tmp_path / "fleetd.db", tmp_path / "migrations"
+    shutil.copytree(module.MIGRATIONS, older)
+    for file in older.iterdir():
+        if file.name >= "0006":
+            file.unlink()
+    with monkeypatch.context() as then:
+        then.setattr(module, "MIGRATIONS", older)
+        SqliteStore(path).close()
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("INSERT INTO audit VALUES (1.0, 'ann', 'cordon', 'Node n1', 'why')")
+        raw.commit()
+    SqliteStore(path).close()
+    with closing(SqliteStore(path, readonly=True)) as store:
+        assert store.read(AuditRecord) == (AuditRecord(1.0, "ann", "cordon", "Node n1", "why"),)
 
 
 @pytest.mark.parametrize("readonly", [False, True], ids=["writer", "reader"])

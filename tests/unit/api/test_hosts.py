@@ -111,8 +111,8 @@ def test_purge_takes_every_trace_and_forgets() -> None:
         assert (host.owner, host.ledger, host.files, host.units) == (None, {}, {}, {})
         assert [row.name for row in sim.store.read(NodeRecord)] == ["h02"]
         assert [row.node for row in sim.store.read(InstanceRecord)] == ["h02"]
-        (audit,) = sim.store.read(AuditRecord)
-        assert (audit.verb, audit.subject, audit.detail) == ("purge", "h01", "Ok")
+        (audit,) = sim.store.read(AuditRecord, verb="purge")
+        assert (audit.subject, audit.node, audit.outcome) == ("Node h01", "h01", "done")
 
     loop.run(story(), seed=1)
 
@@ -131,6 +131,9 @@ def test_who_does_not_answer_a_purge_is_forgotten_only_when_it_left(
         report = await purge(sim.session(), "h01", unwatched)
         assert not report.converged
         assert report.problems[0].startswith("h01: ")
+        (audit,) = sim.store.read(AuditRecord, verb="purge")
+        assert (audit.node, audit.outcome) == ("h01", "lost")
+        assert report.problems == (f"h01: {audit.detail}",)
         assert [row.name for row in sim.store.read(NodeRecord)] == known
 
     loop.run(story(), seed=1)

@@ -63,7 +63,11 @@ def test_a_pushed_image_is_sent_once_and_runs_by_its_id(tmp_path: Path) -> None:
         pins = {row.image: row.pinned for row in bench.sim.store.read(ImageRecord)}
         assert pins == {IMAGE: ID}
         audits = [row for row in bench.sim.store.read(AuditRecord) if row.verb == "push"]
-        assert [row.detail for row in audits] == ["2 of 2 hosts"] * 2
+        assert {(row.node, row.subject, row.detail, row.outcome) for row in audits} == {
+            (host, f"Image docker.io/{IMAGE}", done, "done")
+            for host in ("h01", "h02")
+            for done in ("pushed", "there already")
+        }
 
     loop.run(story(), seed=1)
 
@@ -78,6 +82,9 @@ def test_who_cannot_have_it_is_named_and_the_others_get_it(tmp_path: Path) -> No
         hosts["h04"].owner = Owner("another", 1)
         report = await bench.push()
         assert not report.converged
+        audit = {row.node: row.outcome for row in bench.sim.store.read(AuditRecord)}
+        failed = dict.fromkeys(("h01", "h02", "h03", "h04"), "failed")
+        assert audit == {**failed, "h05": "done"}
         silent, other, bare, foreign = report.problems
         assert silent.startswith("h01: ")
         assert "is for linux/amd64, and this host is linux/arm64" in other

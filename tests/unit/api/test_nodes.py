@@ -108,6 +108,7 @@ def test_taking_a_label_that_is_not_there_changes_nothing(store: FakeStore, node
     assert json.loads(record.labels_json) == {"site": None, "x": "1"}
     (audit,) = store.read(AuditRecord)
     assert (audit.verb, audit.subject, audit.detail) == ("label", "Node n1", "site- x=1")
+    assert audit.node == "n1"
 
 
 TAINTS: list[tuple[str, Sequence[str], list[str]]] = [

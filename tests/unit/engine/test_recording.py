@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from fleetd.core.actions import Reason, Remove, Start
+from fleetd.core.actions import Mode, Reason, Remove, Repair, Start
 from fleetd.core.facts import Known, Slot
 from fleetd.core.meta import Key
 from fleetd.core.plan import plan
 from fleetd.core.records import (
+    AuditRecord,
     EventRecord,
     InstanceRecord,
     ObjectRecord,
@@ -19,7 +20,7 @@ from fleetd.core.records import (
 )
 from fleetd.core.world import SetState, World
 from fleetd.engine.executor import Outcome, Step
-from fleetd.engine.recording import record_plan, record_steps
+from fleetd.engine.recording import COMBINED, record_plan, record_steps, trim_events
 from fleetd.testing.store import FakeStore
 from tests.sim.harness import AGENT, Sim, agent
 from tests.unit.core.worlds import FLEET, Box, node, observation
@@ -74,6 +75,82 @@ def test_what_was_done_to_units_of_the_host_is_told() -> None:
         ("TookOver", "old.service was stopped", False),
         ("GaveBack", "old.service is as it was", False),
     }
+
+
+def rows(store: FakeStore) -> list[tuple[str, int, float, float]]:
+    return [(row.message, row.count, row.first, row.last) for row in store.read(EventRecord)]
+
+
+def test_messages_that_differ_by_a_number_become_one_row_in_the_end() -> None:
+    store = FakeStore()
+    for number in range(100):
+        failed = Step(START, Outcome.FAILED, f"timed out after {number} s")
+        record_steps(store, [failed], float(number))
+    kept = sorted(rows(store), key=lambda row: row[3])
+    assert [row[0] for row in kept[:10]] == [f"timed out after {number} s" for number in range(10)]
+    assert kept[10:] == [(f"{COMBINED}timed out after 99 s", 90, 10.0, 99.0)]
+    record_steps(store, [Step(START, Outcome.FAILED, "timed out after 3 s")], 200.0)
+    assert ("timed out after 3 s", 2, 3.0, 200.0) in rows(store), "one that is known stays itself"
+    other = replace(START, node="n2")
+    record_steps(store, [Step(other, Outcome.FAILED, "timed out after 4 s")], 201.0)
+    assert ("timed out after 4 s", 1, 201.0, 201.0) in rows(store), "each host has its own"
+
+
+def test_many_events_at_once_are_counted_as_if_one_by_one() -> None:
+    one_by_one, at_once = FakeStore(), FakeStore()
+    steps = [Step(START, Outcome.FAILED, f"no {number % 15}") for number in range(40)]
+    for step in steps:
+        record_steps(one_by_one, [step], 5.0)
+    record_steps(at_once, steps, 5.0)
+    assert rows(at_once) == rows(one_by_one)
+    assert sum(count for _, count, *_ in rows(at_once)) == 40
+
+
+def test_a_message_has_a_bound() -> None:
+    store = FakeStore()
+    for end in ("a", "b"):
+        record_steps(store, [Step(START, Outcome.FAILED, "x" * 5000 + end)], 1.0)
+    assert rows(store) == [("x" * 1024, 2, 1.0, 1.0)]
+
+
+def test_the_latest_events_are_kept() -> None:
+    store = FakeStore()
+    for number in range(20):
+        failed = Step(replace(START, node=f"n{number % 7}"), Outcome.FAILED, "no")
+        record_steps(store, [failed], float(number))
+    assert trim_events(store, 3) == 4
+    assert sorted(row.node for row in store.read(EventRecord)) == ["n3", "n4", "n5"]
+    commits = store.commits
+    assert trim_events(store, 3) == 0
+    assert store.commits == commits
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_action_that_was_begun_is_audited_with_its_outcome(outcome: Outcome) -> None:
+    store = FakeStore()
+    repair = Repair("n1", AGENT, Slot.A, "r1", Mode.START, Reason.DRIFT, "stopped: a.service")
+    record_steps(store, [Step(repair, outcome, "" if outcome is Outcome.DONE else "why")], 7.0)
+    told = "Drift: stopped: a.service" + ("" if outcome is Outcome.DONE else "; why")
+    row = AuditRecord(
+        at=7.0,
+        who="fleetd",
+        verb="repair",
+        subject=f"DaemonSet {AGENT}",
+        detail=told,
+        node="n1",
+        revision="r1",
+        outcome=outcome.value,
+    )
+    assert store.read(AuditRecord) == (() if outcome is Outcome.NOT_TRIED else (row,))
+
+
+def test_the_audit_says_who_asked_for_a_run() -> None:
+    store = FakeStore()
+    away = Remove("n1", AGENT, None, Reason.DELETED)
+    record_steps(store, [Step(away, Outcome.DONE)], 7.0, who="ann@admin")
+    (row,) = store.read(AuditRecord)
+    assert (row.who, row.verb, row.detail, row.revision) == ("ann@admin", "remove", "Deleted", "")
+    assert store.commits == 1, "with the events, in one transaction"
 
 
 def world_of(store: FakeStore, *sets: SetState) -> World:
