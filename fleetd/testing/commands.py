@@ -30,8 +30,16 @@ class Machine(Protocol):
         """Kill the unit's main process."""
         ...
 
+    def stop(self, unit: str) -> None:
+        """Stop the unit."""
+        ...
+
     def mask(self, unit: str) -> None:
         """Mask and stop."""
+        ...
+
+    def disable(self, unit: str) -> None:
+        """Start it at boots no more."""
         ...
 
     def edit(self, path: str, data: bytes | None) -> None:
@@ -109,13 +117,13 @@ def _systemctl(machine: Machine, verb: str, name: str) -> Ended:
         case "kill":
             machine.crash(name)
         case "stop":
-            unit.stop()
+            machine.stop(name)
         case "start" | "restart":
             unit.start(machine.uptime_s)
         case "mask":
             machine.mask(name)
         case "disable":
-            unit.enabled = False
+            machine.disable(name)
         case "is-active":
             state = unit.state(machine.uptime_s).active
             return Ended(0 if state == "active" else 3, f"{state}\n".encode())

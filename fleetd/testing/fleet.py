@@ -35,6 +35,9 @@ class Fault:
     """For so many visits; None: until healed."""
 
 
+KEEPALIVE_S = 45.0
+"""After so long a silence a connection counts as lost."""
+
 LOST_AFTER = Fault(keep=0)
 """The host acts, and the answer is lost."""
 
@@ -63,8 +66,41 @@ class Call:
     stdin: bytes
 
 
+class _Ears:
+    """Who follows a host: what is told arrives at once, or when the network is whole again."""
+
+    def __init__(self, fault: Callable[[], Fault], take: Callable[[bytes], None]) -> None:
+        self._fault = fault
+        self._take = take
+        self._under_way: list[bytes] = []
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def tell(self, data: bytes) -> None:
+        self._under_way.append(data)
+        self.arrive()
+
+    def arrive(self) -> None:
+        """Hand on what is under way, unless the host is out of reach."""
+        if not self._fault().unreachable:
+            arrived, self._under_way = self._under_way, []
+            for data in arrived:
+                self._take(data)
+
+    def cut(self) -> None:
+        if not self.lost.done():
+            self.lost.set_result("the connection was lost (simulated)")
+
+    def give_up(self) -> None:
+        """Lost, if it still cannot be reached."""
+        if self._fault().unreachable:
+            self.cut()
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(seconds, call)
+
+
 class FakeFleet:
-    """Transport and Streams over SimHosts, found by address. `calls` tells what was asked."""
+    """Transport, Streams and Follows over SimHosts, found by address; `calls`: what was asked."""
 
     def __init__(
         self,
@@ -82,6 +118,7 @@ class FakeFleet:
         self._at: dict[str, SimHost] = {}
         self._faults: dict[str, Fault] = {}
         self._random = random.Random(seed)
+        self._ears: dict[str, list[_Ears]] = {}
         for name in names:
             self.add(name)
 
@@ -104,6 +141,9 @@ class FakeFleet:
     def fault(self, name: str, fault: Fault) -> None:
         """From now on this is wrong with the host."""
         self._faults[address(name)] = fault
+        for ears in self._ears.get(address(name), ()):
+            if fault.unreachable:
+                ears.later(KEEPALIVE_S, ears.give_up)
 
     def heal(self, name: str | None = None) -> None:
         """Nothing is wrong any more, with this host or with any."""
@@ -111,6 +151,9 @@ class FakeFleet:
             self._faults.clear()
         else:
             self._faults.pop(address(name), None)
+        for at in list(self._ears):
+            for ears in self._ears[at]:
+                ears.arrive()
 
     async def run(
         self, name: str, ssh: Ssh, stdin: bytes, *, timeout_s: float, limit: int = 4 << 20
@@ -147,6 +190,22 @@ class FakeFleet:
         on_stdout(output.stdout)
         on_stderr(output.stderr)
         return Output(output.status, error=output.error, sent=output.sent)
+
+    async def follow(
+        self, name: str, ssh: Ssh, stdin: bytes, on_stdout: Callable[[bytes], None]
+    ) -> Output:
+        await asyncio.sleep(self._random.uniform(0.001, 0.1))
+        host, at = self._at.get(ssh.address), ssh.address
+        if host is None or not host.up or self._faults.get(at, Fault()).unreachable:
+            return Output(None, error=f"{name}: no answer in time (simulated)", sent=False)
+        ears = _Ears(lambda: self._faults.get(at, Fault()), on_stdout)
+        self._ears.setdefault(at, []).append(ears)
+        end = host.follow(stdin, ears)
+        try:
+            return Output(None, error=await ears.lost)
+        finally:
+            end()
+            self._ears[at].remove(ears)
 
     async def upload(
         self, name: str, ssh: Ssh, stdin: bytes, chunks: AsyncIterator[bytes], *, timeout_s: float

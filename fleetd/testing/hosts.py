@@ -31,6 +31,7 @@ from fleetd.core.facts import (
     Slot,
 )
 from fleetd.core.meta import Key
+from fleetd.core.stream import EventKind
 from fleetd.host import replies, wire
 from fleetd.host.paths import copy_dir
 from fleetd.host.replies import Failed, Ok, Refused
@@ -51,6 +52,7 @@ from fleetd.ports import Output
 from fleetd.testing import replacing
 from fleetd.testing.commands import PowerCut, run_command
 from fleetd.testing.images import Place, Registry, SimImages
+from fleetd.testing.journal import Ears, SimJournal
 from fleetd.testing.units import HEALTHY, Behaviour, SimUnit
 
 
@@ -157,6 +159,7 @@ class SimHost:
         self._borrowed: dict[str, tuple[bool, bool]] = {}
         self._boots = 0
         self._booted_at = clock()
+        self.journal = SimJournal(lambda: self.uptime_s, lambda: self.boot_id)
         self._boot()
 
     @property
@@ -195,6 +198,16 @@ class SimHost:
         reply, takes_s = self.visit(request)
         return Answer(Output(0, replies.render_reply(nonce, reply)), takes_s)
 
+    def follow(self, stdin: bytes, ears: Ears) -> Callable[[], None]:
+        """Tell what happens, from now on; returns what ends that. Raises ValueError, TypeError."""
+        nonce, request = wire.decode(stdin)
+        if not isinstance(request, Follow):
+            raise TypeError("this is no request to follow")
+        end = self.journal.follow(nonce, request, ears)
+        for unit in self._all_units():
+            self.journal.foresee(unit)
+        return end
+
     def visit(self, request: Request) -> tuple[Ok | Failed | Refused, float]:
         """Carry out a typed request: the reply, and how long it took. Raises PowerCut."""
         match request:
@@ -229,6 +242,7 @@ class SimHost:
 
     def reboot(self, down_s: float = 30.0) -> None:
         """Power off now, and on again: /run is empty, enabled units start."""
+        self.journal.cut()
         self._boots += 1
         for place in self._alive():
             self._note("stop", place)
@@ -238,27 +252,38 @@ class SimHost:
     def crash(self, unit: str) -> None:
         """Kill the unit's main process; systemd restarts it."""
         self.unit(unit).crash(self.uptime_s)
+        self._tell(EventKind.EXITED, unit)
 
     def stop(self, unit: str) -> None:
         """`systemctl stop`, by hand."""
         self.unit(unit).stop()
+        self._tell(EventKind.STOPPED, unit)
 
     def mask(self, unit: str) -> None:
         """Put a link to /dev/null in place of the unit's file, by hand, and stop it."""
         found = self.unit(unit)
         found.masked = True
-        found.stop()
+        self._tell(EventKind.RELOADED)
+        self.stop(unit)
         if found.fragment in self.files:
             self.edit(found.fragment, b"")
 
     def disable(self, unit: str) -> None:
         """`systemctl disable`, by hand."""
         self.unit(unit).enabled = False
+        self._tell(EventKind.RELOADED)
 
     def edit(self, path: str, data: bytes | None) -> None:
         """Change a delivered file by hand; None deletes it."""
         file = self.files[path]
         file.now = None if data is None else (data, file.wrote[1])
+        self._tell(EventKind.FILES)
+
+    def _tell(self, kind: EventKind, unit: str = "") -> None:
+        """Have the journal tell it, and what becomes of the unit by itself."""
+        self.journal.note(kind, unit)
+        if unit:
+            self.journal.foresee(self.unit(unit))
 
     def unit(self, name: str) -> SimUnit:
         """A unit by name. Raises KeyError."""
@@ -343,6 +368,7 @@ class SimHost:
             if path not in files:
                 self.files.pop(path, None)
         self.files.update(files)
+        self._tell(EventKind.FILES)
         self._step("files")
         notes = replacing.put_away(request.replaces, self.own_units)
         for name in old.units if old else ():
@@ -426,6 +452,7 @@ class SimHost:
                 self._note("stop", place, unit.stamp)
             self.containers.pop(unit.name.removesuffix(".service"), None)
             unit.start(self.uptime_s)
+            self._tell(EventKind.STARTED, unit.name)
             if wish.role in _LIVING:
                 self._note("start", place, bundle.revision)
         elif not idle:
@@ -443,6 +470,7 @@ class SimHost:
     def _remove(self, place: Place) -> tuple[str, ...]:
         """Take a copy away; what became of the host's own units, in its words."""
         copy = self.ledger[place]
+        self._tell(EventKind.FILES)
         if place in self._alive():
             self._note("stop", place)
         others = [other for at, other in self.ledger.items() if at != place]
@@ -483,6 +511,9 @@ class SimHost:
                 unit.start(0.0)
         for place in self._alive():
             self._note("start", place)
+        for unit in self._all_units():
+            if unit.started_at is not None:
+                self.journal.note(EventKind.STARTED, unit.name)
         self.engine.pulls.clear()
 
     def _alive(self) -> list[Place]:

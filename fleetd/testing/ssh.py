@@ -7,9 +7,10 @@ addresses 127.x.y.z need no set-up on Linux.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,14 @@ from typing import cast
 import asyncssh
 
 from fleetd.core.node import Ssh
-from fleetd.host import carrier
+from fleetd.host import carrier, scripts
 from fleetd.testing.commands import PowerCut
 from fleetd.testing.hosts import SimHost
 
 USER = "fleet"
 LARGEST_REQUEST = 64 << 20
+FOLLOW = b"%d\n%b" % (len(scripts.script("follow")), scripts.script("follow"))
+"""How a request begins that is answered before stdin has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class _Session(asyncssh.SSHServerSession[bytes]):
     def __init__(self, hosts: Mapping[str, SimHost]) -> None:
         self._hosts = hosts
         self._stdin = bytearray()
+        self._end: Callable[[], None] | None = None
+        """What ends a stream, once one is followed here."""
         self._channel: asyncssh.SSHServerChannel[bytes]
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
@@ -77,11 +82,41 @@ class _Session(asyncssh.SSHServerSession[bytes]):
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         self._stdin += data
+        if self._end is None and self._stdin.startswith(FOLLOW):
+            self._follow()
         if len(self._stdin) > LARGEST_REQUEST:
             self._channel.abort()
 
+    def _follow(self) -> None:
+        """Begin to tell, if the request is here whole; of stdin only its end still counts."""
+        with contextlib.suppress(ValueError):
+            self._end = self._host.follow(bytes(self._stdin), self)
+            self._stdin.clear()
+
+    def tell(self, data: bytes) -> None:
+        if not self._channel.is_closing():
+            self._channel.write(data)
+
+    def cut(self) -> None:
+        self._cut()
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(seconds, call)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._end is not None:
+            self._end()
+
+    @property
+    def _host(self) -> SimHost:
+        return self._hosts[self._channel.get_extra_info("sockname")[0]]
+
     def eof_received(self) -> bool:
-        host = self._hosts[self._channel.get_extra_info("sockname")[0]]
+        if self._end is not None:
+            self._end()
+            self._channel.exit(0)
+            return True
+        host = self._host
         if not host.up:
             self._cut()
             return True

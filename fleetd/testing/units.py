@@ -85,6 +85,21 @@ class SimUnit:
         """Whether its main process is alive."""
         return self.state(now).active == "active"
 
+    def next_change(self, now: float) -> float | None:
+        """When it changes next by itself: starts, dies, or becomes ready; None: never."""
+        if self.started_at is None or now < self.started_at:
+            return self.started_at
+        pause, lives = self.behaviour.restart_s, self.behaviour.dies_after_s
+        if self.behaviour.never_starts:
+            return self.started_at + ((now - self.started_at) // pause + 1) * pause
+        _, since = self._phase(now)
+        if lives is not None:
+            cycle = (now - self.started_at) // (lives + pause)
+            begun = self.started_at + cycle * (lives + pause)
+            return begun + lives if since is not None else begun + lives + pause
+        ready = self.started_at + self.behaviour.ready_after_s
+        return ready if self.probed and now < ready < float("inf") else None
+
     def state(self, now: float) -> UnitState:
         """What `systemctl show` would tell."""
         cycle, since = self._phase(now)
