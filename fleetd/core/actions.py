@@ -161,4 +161,5 @@ class Skipped:
 
 
 Action = Start | Update | Repair | Remove
+ACTIONS = (Start, Update, Repair, Remove)
 Decision = Action | Keep | Wait | UnknownHost | Held | Skipped

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import ceil
 
 from fleetd.core.actions import Reason, Wait
 from fleetd.core.daemonset import DaemonSet
 from fleetd.core.meta import Key
-from fleetd.core.placement import Place
+from fleetd.core.placement import Place, Places
 from fleetd.core.records import RolloutRecord, SlotKind, SlotRecord
 from fleetd.core.surge import clash
 
@@ -85,7 +86,7 @@ def touched(slots: Iterable[SlotRecord], record: RolloutRecord) -> bool:
 
 
 def close_slots(
-    slots: Iterable[SlotRecord], places: Mapping[str, Place], *, pending: str, now: float
+    slots: Iterable[SlotRecord], places: Places, *, pending: str, now: float
 ) -> list[SlotRecord]:
     """The open slots that what was seen closes, with their outcome.
 
@@ -139,14 +140,15 @@ class Usage:
 
 
 def usage(
-    places: Iterable[Place],
+    places: Places,
     slots: Mapping[str, list[SlotRecord]],
     record: RolloutRecord,
     rules: Rules,
 ) -> Usage:
     """Who uses up the budgets now."""
     used = Usage(set(), set(), set(), set())
-    for place in places:
+    spoken_for = (places.fine[node] for node in slots if node in places.fine)
+    for place in chain(places.other.values(), spoken_for):  # the rest has no part in it
         if not place.counts:
             continue
         of_node = slots.get(place.name, ())

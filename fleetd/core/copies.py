@@ -8,24 +8,14 @@ render.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from fleetd.core.actions import Mode
 from fleetd.core.daemonset import DaemonSet, SystemdSpec
-from fleetd.core.facts import (
-    ContainerSeen,
-    Deviation,
-    Known,
-    LedgerCopy,
-    Observation,
-    Role,
-    Slot,
-    UnitState,
-    Unknown,
-)
+from fleetd.core.facts import Deviation, LedgerCopy, Observation, Role, Slot, UnitState, Unknown
+from fleetd.core.hostview import HostView, parse_unit_name, read
 from fleetd.core.members import Member, member
 from fleetd.core.meta import Key
 from fleetd.core.records import Phase
@@ -35,6 +25,9 @@ SETTLE_S = 10.0
 
 ENGINE_SETTLE_S = 5.0
 """A unit that became active later than this may not have its container yet."""
+
+VENDOR_UNITS = ("/usr/lib/", "/lib/")
+"""Where drop-ins lie that came with the system, and are nobody's change."""
 
 
 class DamageKind(StrEnum):
@@ -104,17 +97,6 @@ class Copy:
     restarted: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HostView:
-    """One readable observation, indexed. `strays` are units and containers of ours in no ledger."""
-
-    ledger: Mapping[Key, tuple[LedgerCopy, ...]]
-    units: Mapping[str, UnitState]
-    deviations: Mapping[str, Deviation]
-    containers: Mapping[str, ContainerSeen] | None
-    strays: Mapping[Key, tuple[tuple[Slot, str, bool], ...]]
-
-
 def min_ready_s(daemonset: DaemonSet) -> float:
     """How long a copy must be ready to be available: as the manifest says, else 10 s or a probe."""
     if daemonset.spec.min_ready_seconds:
@@ -128,29 +110,6 @@ def min_ready_s(daemonset: DaemonSet) -> float:
             for each in (*spec.init_containers, *spec.containers)
         )
     return 0.0 if probed else SETTLE_S
-
-
-def read(observation: Observation) -> HostView | Unknown:
-    """Index an observation; Unknown when a part that decisions rest on could not be read."""
-    ledger, units, files = observation.ledger, observation.units, observation.files
-    if isinstance(ledger, Unknown):
-        return Unknown(f"ledger: {ledger.why}")
-    if isinstance(units, Unknown):
-        return Unknown(f"units: {units.why}")
-    if isinstance(files, Unknown):
-        return Unknown(f"files: {files.why}")
-    by_ds: defaultdict[Key, tuple[LedgerCopy, ...]] = defaultdict(tuple)
-    for copy in sorted(ledger.value, key=lambda entry: entry.slot):
-        by_ds[copy.ds] += (copy,)
-    engine = observation.engine
-    containers = engine.value if isinstance(engine, Known) else None
-    return HostView(
-        ledger=dict(by_ds),
-        units={unit.id: unit for unit in units.value},
-        deviations={entry.path: entry.kind for entry in files.value},
-        containers=None if containers is None else {entry.name: entry for entry in containers},
-        strays=_strays(ledger.value, units.value, containers or ()),
-    )
 
 
 def judge(observation: Observation, ds: Key, min_ready: float) -> tuple[Copy, ...] | Unknown:
@@ -183,36 +142,9 @@ def judge_view(
     return tuple(copies)
 
 
-def parse_unit_name(unit: str) -> tuple[Key, Slot] | None:
-    """DaemonSet and slot of a unit `fleetd-<ns>.<name>.<container>.<slot>[.probe].service`."""
-    parts = unit.split(".")
-    if not unit.startswith("fleetd-") or len(parts) < 5 or parts[3] not in {"a", "b"}:
-        return None
-    return Key(parts[0].removeprefix("fleetd-"), parts[1].replace("_", ".")), Slot(parts[3])
-
-
 def _container_of(unit: str) -> str:
     """The container whose unit it is; the unit's own name where that was cut."""
     return unit.split(".")[2] if parse_unit_name(unit) else unit
-
-
-def _strays(
-    ledger: tuple[LedgerCopy, ...],
-    units: tuple[UnitState, ...],
-    containers: tuple[ContainerSeen, ...],
-) -> dict[Key, tuple[tuple[Slot, str, bool], ...]]:
-    ours = {name for copy in ledger for name in (*copy.units, *copy.containers)}
-    found: defaultdict[Key, tuple[tuple[Slot, str, bool], ...]] = defaultdict(tuple)
-    for unit in units:
-        if unit.id in ours or unit.load != "loaded":
-            continue
-        if name := parse_unit_name(unit.id):
-            found[name[0]] += ((name[1], unit.id, unit.active == "active"),)
-    for container in containers:
-        if container.ours and container.ds and container.name not in ours:
-            stray = (container.slot or Slot.A, container.name, container.running)
-            found[container.ds] += (stray,)
-    return {key: tuple(sorted(strays)) for key, strays in found.items()}
 
 
 def _stray_copy(ds: Key, slot: Slot, strays: tuple[tuple[Slot, str, bool], ...]) -> Copy:
@@ -502,7 +434,7 @@ def _foreign(view: HostView, entry: LedgerCopy) -> Iterator[str]:
         if unit is None or role is Role.BORROWED:
             continue
         for path in unit.drop_ins:
-            if path not in entry.files and not path.startswith(("/usr/lib/", "/lib/")):
+            if path not in entry.files and not path.startswith(VENDOR_UNITS):
                 yield path
 
 

@@ -8,12 +8,12 @@ past because its hosts come back one by one. Deletions are explicit, and pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fleetd.core.actions import Decision, Reason, Remove, Wait
 from fleetd.core.meta import Key
-from fleetd.core.placement import Place
+from fleetd.core.placement import Places
 
 SHARE = 0.05
 
@@ -32,12 +32,12 @@ class AtStake:
     losing: Mapping[Key, frozenset[str]]
 
 
-def at_stake(nodes: int, places: Mapping[Key, Sequence[Place]]) -> AtStake:
+def at_stake(nodes: int, places: Mapping[Key, Places]) -> AtStake:
     """Count, over the places of each DaemonSet. Hosts on hold lose nothing."""
-    there = {
+    there = {  # of the fine places none is at stake
         key: [
             place
-            for place in places[key]
+            for place in places[key].other.values()
             if not place.node.held and (place.copies or (place.unknown and place.remembered))
         ]
         for key in places
@@ -45,7 +45,7 @@ def at_stake(nodes: int, places: Mapping[Key, Sequence[Place]]) -> AtStake:
     return AtStake(
         nodes=nodes,
         left=frozenset(place.name for at in there.values() for place in at if place.node.left),
-        copies={key: len(at) for key, at in there.items()},
+        copies={key: len(places[key].fine) + len(at) for key, at in there.items()},
         losing={
             key: frozenset(
                 place.name
@@ -84,6 +84,8 @@ def guard(
         detail = stopped.get((entry.reason, scope))
         return Wait(entry.node, entry.ds, Reason.REMOVAL_GUARD, detail) if detail else entry
 
+    if not stopped:
+        return decisions, []
     return [checked(entry) for entry in decisions], sorted(stopped.values())
 
 

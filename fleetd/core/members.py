@@ -6,9 +6,11 @@ cannot reach them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from fleetd.core.facts import UnitState
 
@@ -55,6 +57,12 @@ def member(
         state = MemberState.WAITING
     ready = done if initial else up and probe is True
     return Member(container, state, ready, unit.restarts, unit.exec_status if not up else 0)
+
+
+@lru_cache(maxsize=1024)
+def to_json(members: tuple[Member, ...]) -> str:
+    """The text that the state keeps of them. Most copies of a fleet have the same to say."""
+    return json.dumps(to_plain(members))
 
 
 def to_plain(members: Iterable[Member]) -> list[list[str | bool | int]]:

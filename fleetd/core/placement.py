@@ -6,9 +6,9 @@ everything else is final: hands off, unknown, another fleet's, not eligible, one
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import inf
+from itertools import chain
 
 from fleetd.core.actions import (
     Decision,
@@ -20,22 +20,24 @@ from fleetd.core.actions import (
     UnknownHost,
     Wait,
 )
-from fleetd.core.copies import Copy, HostView, judge_view, min_ready_s, read
-from fleetd.core.daemonset import DaemonSet
-from fleetd.core.eligibility import Eligibility, Gate
-from fleetd.core.facts import Known, Observation, Slot, Unknown
+from fleetd.core.copies import Copy
+from fleetd.core.eligibility import Eligibility
+from fleetd.core.facts import Observation, Part, Unknown
+from fleetd.core.hostview import HostView, read
 from fleetd.core.meta import Key
 from fleetd.core.node import Node
-from fleetd.core.pod import PodSpec
-from fleetd.core.records import InstanceRecord, SlotKind
-from fleetd.core.world import SetState
+from fleetd.core.records import InstanceRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What can be said of a host in this pass: its view, or the reason why there is none."""
+    """What can be said of a host in this pass: its view, or the reason why there is none.
+
+    `at` is when it was said, in UTC seconds.
+    """
 
     view: HostView | None
+    at: float
     reason: Reason | None = None
     why: str = ""
 
@@ -97,95 +99,60 @@ class Place:
         """Whether a copy was observed available."""
         return bool(self.copies) and self.copies[0].available
 
+    def still(self, node: Node, sight: Sight, remembered: InstanceRecord | None) -> bool:
+        """Whether it is made from just these, and no time changes it."""
+        return (
+            self.sight is sight
+            and self.node is node
+            and (self.remembered is remembered or self.remembered == remembered)
+            and self.eligibility.until is None
+        )
 
-def sight_of(seen: Known[Observation] | Unknown | None, fleet: str) -> Sight:
-    """Judge whether a visit is good enough to decide on.
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The places of one DaemonSet by node, each in order of names, in two parts.
+
+    In the `fine` ones one copy of the target revision is to run, and does, available and undamaged,
+    as the state has it already; nobody holds the node, asked for the copy to go, or is busy there.
+    So there is nothing to decide for them but to keep the copy, and nothing to tell of them but how
+    many they are. Nearly all places are fine, which is why they are apart.
+    """
+
+    fine: Mapping[str, Place]
+    other: Mapping[str, Place]
+
+    def get(self, node: str) -> Place | None:
+        """The place of a node, if it is there."""
+        return self.fine.get(node) or self.other.get(node)
+
+    def every(self) -> Iterator[Place]:
+        """All of them, in no order that means anything."""
+        return chain(self.fine.values(), self.other.values())
+
+    def count(self, which: Callable[[Place], bool | None]) -> int:
+        """How many places are fine, or are others for which this holds."""
+        return len(self.fine) + sum(1 for place in self.other.values() if which(place))
+
+
+def sight_of(seen: Part[Observation] | None, fleet: str, at: float) -> Sight:
+    """Judge whether a visit, made `at` this time, is good enough to decide on.
 
     A part that cannot be read makes the whole host unknown: half a view is how copies get doubled.
     """
     if seen is None:
-        return Sight(None, Reason.UNREACHABLE, "not visited")
+        return Sight(None, at, Reason.UNREACHABLE, "not visited")
     if isinstance(seen, Unknown):
-        return Sight(None, Reason.UNREACHABLE, seen.why)
+        return Sight(None, at, Reason.UNREACHABLE, seen.why)
     owner = seen.value.owner
     if isinstance(owner, Unknown):
-        return Sight(None, Reason.UNREADABLE, f"owner: {owner.why}")
+        return Sight(None, at, Reason.UNREADABLE, f"owner: {owner.why}")
     if owner.value is not None and owner.value.fleet != fleet:
-        return Sight(None, Reason.OTHER_FLEET, f"owned by fleet {owner.value.fleet}")
+        return Sight(None, at, Reason.OTHER_FLEET, f"owned by fleet {owner.value.fleet}")
     view = read(seen.value)
     if isinstance(view, Unknown):
-        return Sight(None, Reason.UNREADABLE, view.why)
-    return Sight(view)
-
-
-def gate_of(daemonset: DaemonSet) -> Gate:
-    """The judge of nodes for a DaemonSet."""
-    spec = daemonset.spec.template.spec
-    return Gate(spec, host_network=isinstance(spec, PodSpec) and spec.host_network)
-
-
-def survey(
-    state: SetState,
-    nodes: Iterable[Node],
-    sights: Mapping[str, Sight],
-    now: float,
-    busy: Collection[str] = (),
-) -> tuple[Place, ...]:
-    """All places of one DaemonSet, in the order of `nodes`; for `busy` see `World.busy`."""
-    gate = gate_of(state.daemonset)
-    rest = min_ready_s(state.daemonset)
-    remembered = _remembered(state.instances)
-    asked = {
-        slot.node for slot in state.slots if slot.kind == SlotKind.DELETE and not slot.released
-    }
-    key, replaces = state.key, state.daemonset.replaces
-    places = []
-    for node in nodes:
-        sight = sights[node.name]
-        copies: tuple[Copy, ...] = ()
-        eldest = None
-        if sight.view is not None:
-            copies = judge_view(sight.view, key, rest, replaces)
-            if len(copies) > 1:
-                copies = _by_preference(copies, state.revision)
-                eldest = _eldest(node.name, copies, state)
-        places.append(
-            Place(
-                node,
-                gate.judge(node, now),
-                sight,
-                copies,
-                remembered.get(node.name),
-                eldest,
-                node.name in asked,
-                node.name in busy,
-            )
-        )
-    return tuple(places)
-
-
-def _remembered(instances: Iterable[InstanceRecord]) -> dict[str, InstanceRecord]:
-    """The copy last seen on each node: the oldest, where there were two."""
-    instances = tuple(instances)
-    found = {record.node: record for record in instances}
-    if len(found) == len(instances):
-        return found
-    found.clear()
-    for record in instances:
-        other = found.get(record.node)
-        if other is None or (record.created, record.slot) < (other.created, other.slot):
-            found[record.node] = record
-    return found
-
-
-def _eldest(node: str, copies: tuple[Copy, ...], state: SetState) -> Copy:
-    """The copy met first; of two never met before, the one that is not of the target revision."""
-    created = {record.slot: record.created for record in state.instances if record.node == node}
-
-    def age(copy: Copy) -> tuple[float, bool, Slot]:
-        return created.get(copy.slot, inf), copy.revision == state.revision, copy.slot
-
-    return min(copies, key=age)
+        return Sight(None, at, Reason.UNREADABLE, view.why)
+    return Sight(view, at)
 
 
 def is_pair(place: Place, revision: str) -> bool:
@@ -208,22 +175,6 @@ def sort(place: Place, ds: Key, *, surging: str = "") -> Decision | None:
     if not place.copies:
         return _vacant(place, ds)
     return _occupied(place, ds, surging)
-
-
-def _by_preference(copies: tuple[Copy, ...], revision: str) -> tuple[Copy, ...]:
-    """The copy to keep first: what goes is never better than what stays, so it costs nothing."""
-    return tuple(
-        sorted(
-            copies,
-            key=lambda copy: (
-                not copy.available,
-                not copy.ready,
-                not copy.ledgered,
-                copy.revision != revision,
-                copy.slot,
-            ),
-        )
-    )
 
 
 def _skip(place: Place, ds: Key) -> Skipped:

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from fleetd.core.actions import (
+    ACTIONS,
     Action,
     Decision,
     Held,
+    Keep,
     Reason,
     Remove,
-    Repair,
     Skipped,
     Start,
     UnknownHost,
@@ -30,7 +32,7 @@ from fleetd.core.guard import at_stake, guard
 from fleetd.core.instances import remember
 from fleetd.core.meta import Key
 from fleetd.core.node import Node
-from fleetd.core.placement import Place, Sight, sight_of, sort, survey
+from fleetd.core.placement import Places, Sight, sort
 from fleetd.core.records import (
     EventRecord,
     InstanceRecord,
@@ -40,6 +42,7 @@ from fleetd.core.records import (
 )
 from fleetd.core.rollout import Rolled, roll
 from fleetd.core.status import Status, status_of
+from fleetd.core.survey import Sights, survey
 from fleetd.core.world import SetState, World
 
 
@@ -70,9 +73,7 @@ class Plan:
     @property
     def actions(self) -> tuple[Action, ...]:
         """The decisions that do something."""
-        return tuple(
-            entry for entry in self.decisions if isinstance(entry, Start | Update | Repair | Remove)
-        )
+        return tuple(entry for entry in self.decisions if isinstance(entry, ACTIONS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +81,20 @@ class _Turn:
     """What became of one DaemonSet in the pass."""
 
     state: SetState
-    places: tuple[Place, ...]
+    places: Places
     rolled: Rolled
     decisions: tuple[Decision, ...]
 
 
-def plan(world: World, now: float) -> Plan:
-    """Decide one pass. `now` is UTC in seconds since the epoch."""
-    nodes = sorted(world.nodes, key=lambda node: node.name)
-    sights = {node.name: sight_of(world.seen.get(node.name), world.fleet) for node in nodes}
+def plan(world: World, now: float, memory: Sights | None = None) -> Plan:
+    """Decide one pass. `now` is UTC in seconds since the epoch.
+
+    Who plans often passes the same `memory` each time, so that only what is new is judged.
+    """
+    memory = Sights() if memory is None else memory
+    nodes, sights = memory.take(world, now)
     turns = [
-        _turn(state, survey(state, nodes, sights, now, world.busy), now)
+        _turn(state, survey(state, nodes, sights, now, world.busy, memory.kept(state.key)), now)
         for state in sorted(world.sets, key=lambda state: state.key)
     ]
     decisions = [entry for turn in turns for entry in turn.decisions]
@@ -98,7 +102,9 @@ def plan(world: World, now: float) -> Plan:
     stake = at_stake(len(nodes), {turn.state.key: turn.places for turn in turns})
     decisions, refusals = guard(decisions, stake, confirmed=world.confirm_removals)
     decisions = [_put_off(entry) if entry.node in world.busy else entry for entry in decisions]
-    decisions.sort(key=lambda entry: (entry.node, entry.ds))
+    decisions.sort(key=attrgetter("ds"))
+    decisions.sort(key=attrgetter("node"))
+    due = [entry for entry in decisions if not isinstance(entry, Keep)]
     remembered = [remember(turn.state, turn.places, now) for turn in turns]
     result = Plan(
         decisions=tuple(decisions),
@@ -117,18 +123,19 @@ def plan(world: World, now: float) -> Plan:
         instances=tuple(record for changed, _ in remembered for record in changed),
         gone=(*(record for _, gone in remembered for record in gone), *_forgotten(world, sights)),
         events=tuple(_events(turns, refusals, now)),
-        settled=_settled(decisions, turns),
-        wake_at=_wake_at(nodes, decisions, turns),
+        settled=_settled(due, turns),
+        wake_at=_wake_at(nodes, due, turns),
     )
-    _check(result, world)
+    _check(result, due, world)
     return result
 
 
-def _turn(state: SetState, places: tuple[Place, ...], now: float) -> _Turn:
-    rules = rules_of(state.daemonset, sum(place.desired for place in places))
+def _turn(state: SetState, places: Places, now: float) -> _Turn:
+    rules = rules_of(state.daemonset, places.count(lambda place: place.desired))
     surging = state.revision if rules.surge else ""
-    decided = [sort(place, state.key, surging=surging) for place in places]
-    undecided = [place for place, entry in zip(places, decided, strict=True) if entry is None]
+    other = places.other.values()
+    decided = [sort(place, state.key, surging=surging) for place in other]
+    undecided = [place for place, entry in zip(other, decided, strict=True) if entry is None]
     rolled = roll(state, places, undecided, rules, now)
     final = (*(entry for entry in decided if entry is not None), *rolled.decisions)
     return _Turn(state, places, rolled, final)
@@ -136,7 +143,7 @@ def _turn(state: SetState, places: tuple[Place, ...], now: float) -> _Turn:
 
 def _put_off(entry: Decision) -> Decision:
     """What is due on a busy node waits until it was looked at again."""
-    if not isinstance(entry, Start | Update | Repair | Remove):
+    if not isinstance(entry, ACTIONS):
         return entry
     return Wait(entry.node, entry.ds, Reason.BUSY, f"due after that: {entry.reason}")
 
@@ -200,8 +207,9 @@ def _events(turns: Sequence[_Turn], refusals: Sequence[str], now: float) -> Iter
 
 def _restarts(turn: _Turn, now: float) -> Iterator[EventRecord]:
     """Copies that systemd has started again since the last look, each once however often."""
-    before = {(record.node, record.slot): record for record in turn.state.instances}
-    for place in turn.places:
+    other = turn.places.other
+    before = {(r.node, r.slot): r for r in turn.state.instances if r.node in other}
+    for place in other.values():
         for copy in place.copies if place.known else ():
             known = before.get((place.name, str(copy.slot)))
             if known is not None and copy.restarts > known.restarts:
@@ -219,7 +227,7 @@ def _resumed(before: RolloutRecord | None, after: RolloutRecord) -> bool:
 
 def _settled(decisions: Sequence[Decision], turns: Sequence[_Turn]) -> bool:
     for entry in decisions:
-        if isinstance(entry, Start | Update | Repair | Remove):
+        if isinstance(entry, ACTIONS):
             return False
         if isinstance(entry, Wait) and entry.reason in {Reason.STARTING, Reason.BUSY}:
             return False
@@ -245,18 +253,24 @@ def _wake_at(
         times += [
             place.eligibility.until
             for turn in turns
-            for place in turn.places
+            for place in turn.places.every()
             if place.eligibility.until is not None and place.copies
         ]
     return min(times, default=None)
 
 
-def _check(result: Plan, world: World) -> None:
-    """Assert what must hold in every plan: a bug found here has not touched a host yet."""
-    pairs = {(entry.node, entry.ds) for entry in result.decisions}
-    assert len(pairs) == len(result.decisions), "a pair is in two buckets"
+def _check(result: Plan, due: Sequence[Decision], world: World) -> None:
+    """Assert what must hold in every plan: a bug found here has not touched a host yet.
+
+    `due` are the decisions that are more than to keep a copy.
+    """
+    decided: defaultdict[Key, set[str]] = defaultdict(set)
+    for entry in result.decisions:
+        decided[entry.ds].add(entry.node)
+    pairs = sum(len(nodes) for nodes in decided.values())
+    assert pairs == len(result.decisions), "a pair is in two buckets"
     expected = len(world.nodes) * len(world.sets)
-    assert sum(1 for _, ds in pairs if ds in result.statuses) == expected, "a pair has no bucket"
+    assert sum(len(decided[ds]) for ds in result.statuses) == expected, "a pair has no bucket"
     taken = {
         (slot.namespace, slot.name, slot.node, slot.revision)
         for slot in result.slots
@@ -268,10 +282,10 @@ def _check(result: Plan, world: World) -> None:
         for slot in state.slots
         if not slot.released
     }
-    for entry in result.decisions:
+    for entry in due:
         if isinstance(entry, Update) or entry.reason is Reason.SURGE:
             assert isinstance(entry, Start | Update), f"{entry.node}: nothing else surges"
             slot = (*entry.ds, entry.node, entry.revision)
             assert slot in taken or slot in open_before, f"no slot for the update of {entry.node}"
-        if isinstance(entry, Start | Update | Repair | Remove):
+        if isinstance(entry, ACTIONS):
             assert isinstance(world.seen.get(entry.node), Known), f"{entry.node} is unknown"

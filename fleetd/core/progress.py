@@ -13,11 +13,11 @@ deadline stands still. OnDelete never fails, since it is people who replace its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleetd.core.budget import Rules, touched
-from fleetd.core.placement import Place
+from fleetd.core.placement import Place, Places
 from fleetd.core.records import RolloutRecord, RolloutState, SlotRecord
 from fleetd.core.world import SetState
 
@@ -85,20 +85,21 @@ def _as_asked(record: RolloutRecord, state: SetState, now: float) -> RolloutReco
 def advance(
     state: SetState,
     record: RolloutRecord,
-    places: Sequence[Place],
+    places: Places,
     slots: Slots,
     rules: Rules,
     now: float,
 ) -> Progress:
     """Move the record on by what was seen."""
-    unfinished = dict(_unfinished(state, places, slots, rules))
-    over_limit = _over_limit(places, slots, record, rules)
+    other = places.other.values()
+    unfinished = dict(_unfinished(state, other, slots, rules))
+    over_limit = _over_limit(other, slots, record, rules)
     if record.state is RolloutState.PROGRESSING:
-        finished = sum(_finished(place, state.revision) for place in places)
+        finished = places.count(lambda place: _finished(place, state.revision))
         if finished > record.finished:
             record = replace(record, finished=finished, last_progress=now)
-        stall = over_limit or _out_of_reach(record, places, unfinished, slots, rules, now)
-        concerned = any(place.desired for place in places)
+        stall = over_limit or _out_of_reach(record, other, unfinished, slots, rules, now)
+        concerned = places.count(lambda place: place.desired)
         if not unfinished and not over_limit and (record.finished or not concerned):
             record = replace(record, state=RolloutState.COMPLETE, reason="")
         else:
@@ -171,7 +172,7 @@ def _late(record: RolloutRecord, rules: Rules, now: float) -> bool:
 
 def _out_of_reach(
     record: RolloutRecord,
-    places: Sequence[Place],
+    places: Iterable[Place],
     unfinished: Mapping[str, str],
     slots: Slots,
     rules: Rules,
@@ -209,7 +210,7 @@ def _finished(place: Place, revision: str) -> bool:
 
 
 def _unfinished(
-    state: SetState, places: Sequence[Place], slots: Slots, rules: Rules
+    state: SetState, places: Iterable[Place], slots: Slots, rules: Rules
 ) -> Iterator[tuple[str, str]]:
     """Nodes that are not done: reachable ones, and unknown ones whose copy we may have stopped."""
     for place in places:
@@ -224,7 +225,7 @@ def _unfinished(
             yield place.name, why_not_available(state, place)
 
 
-def _over_limit(places: Sequence[Place], slots: Slots, record: RolloutRecord, rules: Rules) -> str:
+def _over_limit(places: Iterable[Place], slots: Slots, record: RolloutRecord, rules: Rules) -> str:
     if rules.unknown_counts:
         return ""
     silent = {

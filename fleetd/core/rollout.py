@@ -12,14 +12,14 @@ a node surges while it may, and is updated in place otherwise.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fleetd.core.actions import Decision, Keep, Mode, Reason, Remove, Repair, Start, Update, Wait
 from fleetd.core.budget import Account, Rules, close_slots, usage
 from fleetd.core.copies import Copy, DamageKind
 from fleetd.core.facts import Slot
-from fleetd.core.placement import Place
+from fleetd.core.placement import Place, Places
 from fleetd.core.progress import Progress, advance, current_record, joiner_revision
 from fleetd.core.records import Phase, RolloutState, SlotKind, SlotRecord
 from fleetd.core.world import SetState
@@ -46,19 +46,19 @@ class Rolled:
 
 def roll(
     state: SetState,
-    places: Sequence[Place],
+    places: Places,
     undecided: Iterable[Place],
     rules: Rules,
     now: float,
 ) -> Rolled:
-    """Decide for the `undecided` among the places of one DaemonSet, both in the order of names.
+    """Decide for the fine and the `undecided` places of one DaemonSet, in the order of names.
 
     `now` is UTC seconds; how long a copy has been running is its host's to say.
     """
     record = current_record(state, now)
     closed = close_slots(
         state.slots,
-        {place.name: place for place in places},
+        places,
         pending=state.revision if _updates(state, record.state, rules) else "",
         now=now,
     )
@@ -70,9 +70,13 @@ def roll(
         key=lambda place: (place.name not in used.down, not used.waits(place.name), place.name),
     )
     account = Account(state.key, used, rules, slots, now)
-    spare = _spare(places) if rules.surge else 0
+    spare = _spare(places.other.values()) if rules.surge else 0
     turn = _Turn(state, progress, rules, account, spare, now)
-    decisions = tuple(turn.decide(place) for place in broken_first)
+    key = state.key
+    decisions = (
+        *(turn.decide(place) for place in broken_first),
+        *(Keep(node, key, Reason.UP_TO_DATE) for node in places.fine),
+    )
     changed = {(slot.node, slot.revision): slot for slot in (*closed, *account.changed)}
     return Rolled(progress, rules, decisions, tuple(slot for _, slot in sorted(changed.items())))
 
@@ -128,7 +132,7 @@ class _Turn:
         if copy.damage:
             return self._repair(place.name, copy)
         if not copy.available and not self._hopeless(copy):
-            until = self._now + copy.ready_in_s if copy.ready_in_s is not None else 0.0
+            until = place.sight.at + copy.ready_in_s if copy.ready_in_s is not None else 0.0
             return Wait(place.name, self._key, Reason.STARTING, copy.message, until)
         if outdated:
             return self._held_back(place.name, copy)
@@ -182,7 +186,7 @@ class _Turn:
             return self._mend(place.name, new)
         if self._hopeless(new):
             return Keep(place.name, self._key, Reason.NOT_AVAILABLE, new.message)
-        until = self._now + new.ready_in_s if new.ready_in_s is not None else 0.0
+        until = place.sight.at + new.ready_in_s if new.ready_in_s is not None else 0.0
         return Wait(place.name, self._key, Reason.STARTING, new.message, until)
 
     def _misscheduled(self, place: Place) -> Decision:
@@ -273,7 +277,10 @@ def _updates(state: SetState, rollout: RolloutState, rules: Rules) -> bool:
 
 
 def _spare(places: Iterable[Place]) -> int:
-    """How many more copies are available than desired, those on nodes that want none included."""
+    """How many more copies are available than desired, those on nodes that want none included.
+
+    A fine place has one, and wants one.
+    """
     available = sum(place.available and not place.busy for place in places)
     return available - sum(place.desired for place in places)
 

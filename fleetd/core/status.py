@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fleetd.core.budget import Rules
-from fleetd.core.placement import Place
+from fleetd.core.placement import Place, Places
 from fleetd.core.progress import Progress, name_some, why_not_available
 from fleetd.core.records import Phase, RolloutState
 from fleetd.core.world import SetState
@@ -45,30 +45,33 @@ class Status:
     holders: Mapping[str, str] = field(default_factory=dict)
 
 
-def status_of(state: SetState, places: Sequence[Place], progress: Progress, rules: Rules) -> Status:
+def status_of(state: SetState, places: Places, progress: Progress, rules: Rules) -> Status:
     """Count and judge, from what this pass saw."""
-    wanted = [place for place in places if place.desired]
+    other = places.other.values()
+    fine = len(places.fine)
+    wanted = [place for place in other if place.desired]
+    desired = fine + len(wanted)
     copies = [copy for place in wanted if (copy := place.counted) is not None]
-    available = sum(copy.available for copy in copies)
+    available = fine + sum(copy.available for copy in copies)
     unknown = [place for place in wanted if place.unknown]
-    holders = {place.name: why for place in places if (why := _why_held_up(state, place, rules))}
+    holders = {place.name: why for place in other if (why := _why_held_up(state, place, rules))}
     down = {
         place.name: why_not_available(state, place)
         for place in wanted
         if place.known and not place.available
     }
     return Status(
-        desired=len(wanted),
-        current=sum(_is_current(place) for place in wanted),
-        ready=sum(copy.ready for copy in copies),
-        updated=sum(_revision(place) == state.revision for place in wanted),
+        desired=desired,
+        current=fine + sum(_is_current(place) for place in wanted),
+        ready=fine + sum(copy.ready for copy in copies),
+        updated=fine + sum(_revision(place) == state.revision for place in wanted),
         available=available,
-        unavailable=len(wanted) - available,
-        misscheduled=sum(place.eligibility.run is False and _is_current(place) for place in places),
+        unavailable=desired - available,
+        misscheduled=sum(place.eligibility.run is False and _is_current(place) for place in other),
         unknown=len(unknown),
         conditions=(
-            _progressing(progress, len(wanted), paused=state.paused),
-            _available(len(wanted), available, {p.name: p.sight.why for p in unknown}, down, rules),
+            _progressing(progress, desired, paused=state.paused),
+            _available(desired, available, {p.name: p.sight.why for p in unknown}, down, rules),
             _degraded(progress, wanted, down),
         ),
         holders=holders,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fleetd.core.actions import Mode
-from fleetd.core.copies import Copy, judge, min_ready_s, parse_unit_name
+from fleetd.core.copies import Copy, judge, min_ready_s
 from fleetd.core.facts import (
     ContainerSeen,
     Deviation,
@@ -18,6 +18,7 @@ from fleetd.core.facts import (
     UnitState,
     Unknown,
 )
+from fleetd.core.hostview import parse_unit_name
 from fleetd.core.meta import Key
 from fleetd.core.records import Phase
 from tests.unit.core.worlds import AGENT, CRASHING, FAILED, Box, daemonset, observation

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from fleetd.core.actions import Mode, Start
-from fleetd.core.copies import Copy, DamageKind, judge_view, read
+from fleetd.core.copies import Copy, DamageKind, judge_view
 from fleetd.core.facts import Former, Known, Observation, UnitState, Unknown
+from fleetd.core.hostview import read
 from fleetd.core.plan import Plan, plan
 from fleetd.core.records import RolloutState
 from fleetd.core.validation import validate
