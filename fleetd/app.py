@@ -106,15 +106,17 @@ async def open_client(settings: Settings, *, mutating: bool) -> AsyncIterator[Cl
 
 def _service(settings: Settings) -> Remote | None:
     """The service of these settings, where one listens."""
-    if not os.path.lexists(settings.socket) and os.access(Path(settings.socket).parent, os.X_OK):
-        return None
+    place = Path(settings.socket)
+    if os.access(place.parent, os.X_OK):
+        if not os.path.lexists(place):
+            return None
+    elif place.parent == Path(settings.state):
+        return None  # a state that is closed to us says so itself
     from fleetd.client.remote import Caller, Remote
-    from fleetd.client.wire import connect
+    from fleetd.client.wire import listens
 
-    connection = connect(settings.socket)
-    if connection is None:
+    if not listens(settings.socket):
         return None
-    connection.close()
     caller = Caller(
         state=os.path.realpath(settings.state) if settings.named else "",
         inventory=settings.inventory,

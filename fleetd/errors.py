@@ -87,3 +87,13 @@ class NotConverged(FleetdError):
     """The fleet is not as asked; the message lists the hosts that hold it."""
 
     exit_code = 3
+
+
+def known(error: BaseException) -> FleetdError | None:
+    """The error of ours, also out of the group of a TaskGroup when all in it are ours."""
+    if isinstance(error, FleetdError):
+        return error
+    if isinstance(error, ExceptionGroup):
+        inner = [known(one) for one in error.exceptions]
+        return None if None in inner else inner[0]
+    return None

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 import click
 
+from fleetd.api.hiding import hide_values
 from fleetd.cli.kinds import Kind, kind_of, targets
 from fleetd.cli.output import (
     Format,
     FormatType,
     Found,
-    hide_values,
     print_objects,
     sorted_by,
 )

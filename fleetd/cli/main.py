@@ -31,7 +31,7 @@ from fleetd.cli import (
 from fleetd.cli.rollout import rollout
 from fleetd.cli.text import OutputClosed, say
 from fleetd.cli.verbs import Invocation, OpenClient, OpenReads, Serve, global_options
-from fleetd.errors import FleetdError, InvalidInput
+from fleetd.errors import InvalidInput, known as ours
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Bring things about": (
@@ -134,7 +134,7 @@ def _failed(error: Exception, invocation: Invocation) -> int:
         say("".join(traceback.format_exception(error)))
     if isinstance(error, click.Abort):
         return _stopped(error, invocation)
-    known = _known(error)
+    known = ours(error)
     if isinstance(error, click.ClickException):
         say(f"fleetd: {error.format_message()}")
         if isinstance(error, click.UsageError) and error.ctx:
@@ -151,16 +151,6 @@ def _failed(error: Exception, invocation: Invocation) -> int:
         text = str(known)
         say(text if text.startswith("fleetd: ") else f"fleetd: {text}")
     return known.exit_code
-
-
-def _known(error: BaseException) -> FleetdError | None:
-    """The error of ours, also out of the group of a TaskGroup when all in it are ours."""
-    if isinstance(error, FleetdError):
-        return error
-    if isinstance(error, ExceptionGroup):
-        inner = [_known(one) for one in error.exceptions]
-        return None if None in inner else inner[0]
-    return None
 
 
 def _stopped(stop: BaseException, invocation: Invocation) -> int:

@@ -22,7 +22,6 @@ from fleetd.errors import InvalidInput
 
 _PLAIN = ("table", "wide", "json", "yaml", "name")
 _WITH_ARGUMENT = ("jsonpath", "jsonpath-file", "custom-columns", "custom-columns-file")
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 Found = Sequence[tuple[Kind, Sequence[Shape]]]
 """What was found, kind by kind."""
@@ -142,18 +141,6 @@ def sorted_by(path: str, objects: Sequence[Shape]) -> list[Shape]:
     return sorted(objects, key=rank)
 
 
-def hide_values(secret: Shape) -> Shape:
-    """The Secret with sizes in place of values; what it prints as cannot be applied by mistake."""
-    hidden = dict(secret)
-    for field in ("data", "stringData"):
-        if isinstance(hidden.get(field), dict):
-            hidden[field] = {key: _size(value, field) for key, value in hidden[field].items()}
-    annotations = dict((hidden.get("metadata") or {}).get("annotations") or {})
-    if annotations.pop(_LAST_APPLIED, None) is not None:
-        hidden["metadata"] = hidden["metadata"] | {"annotations": annotations}
-    return hidden
-
-
 def _columns(spec: str) -> list[tuple[str, Template]]:
     columns = []
     for part in spec.split(","):
@@ -162,12 +149,6 @@ def _columns(spec: str) -> list[tuple[str, Template]]:
             raise InvalidInput(f"{part!r} is no column; write HEADING:.metadata.name")
         columns.append((heading, read_path(path)))
     return columns
-
-
-def _size(value: object, field: str) -> str:
-    text = str(value)
-    size = len(text) * 3 // 4 - text.count("=") if field == "data" else len(text.encode())
-    return f"<{size} bytes, hidden>"
 
 
 def _print_tables(found: Found, namespace: str | None, look: Look) -> None:

@@ -19,7 +19,9 @@ from fleetd.errors import InvalidInput, Problem
 if TYPE_CHECKING:  # only for annotations: YAML is imported when there is a file to read
     import yaml
 
-KEYS = ("inventory", "service", "state")
+KEYS = ("inventory", "service", "socket", "state")
+SYSTEM_STATE = "/var/lib/fleetd"
+SYSTEM_SOCKET = "/run/fleetd/fleetd.sock"
 LOG_FORMATS = ("auto", "json", "console")
 
 
@@ -59,13 +61,16 @@ class ServiceSettings:
 class Settings:
     """What a run works with: absolute inventory sources (`-` is stdin) and the state directory.
 
-    `config` is the file that was read, "" when there was none.
+    `config` is the file that was read, "" when there was none; `named` says whether the state was
+    said and not taken by default; `socket` is where the service of this state listens.
     """
 
     inventory: tuple[str, ...]
     state: str
     config: str = ""
     debug: bool = False
+    named: bool = False
+    socket: str = ""
     service: ServiceSettings = field(default_factory=ServiceSettings)
 
 
@@ -82,13 +87,27 @@ def read_settings(flags: Flags, env: Mapping[str, str], cwd: Path, *, root: bool
         or said.get("inventory", ())
     )
     state = flags.state or env.get("FLEETD_STATE", "") or "".join(said.get("state", ()))
+    place = _absolute(state, cwd, env) if state else str(_default_state(env, root=root))
+    socket = env.get("FLEETD_SOCKET", "") or "".join(said.get("socket", ()))
     return Settings(
         inventory=tuple(_absolute(source, cwd, env) for source in inventory),
-        state=_absolute(state, cwd, env) if state else str(_default_state(env, root=root)),
+        state=place,
         config=str(config or ""),
         debug=flags.debug,
+        named=bool(state),
+        socket=_absolute(socket, cwd, env) if socket else socket_of(place, named=bool(state)),
         service=service,
     )
+
+
+def socket_of(state: str, *, named: bool) -> str:
+    """Where the service of a state listens, unless it is told otherwise.
+
+    Whoever names no state means the service of this machine, where there is one.
+    """
+    if state == SYSTEM_STATE or (not named and _may_exist(SYSTEM_SOCKET)):
+        return SYSTEM_SOCKET
+    return f"{state}/fleetd.sock"
 
 
 def places(env: Mapping[str, str], cwd: Path) -> tuple[Path, ...]:
@@ -97,6 +116,17 @@ def places(env: Mapping[str, str], cwd: Path) -> tuple[Path, ...]:
     return tuple(
         folder / "fleetd.yaml" for folder in (cwd, personal / "fleetd", Path("/etc/fleetd"))
     )
+
+
+def _may_exist(path: str) -> bool:
+    """Whether it is there, or we are not let near enough to know."""
+    try:
+        Path(path).lstat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _config_file(flags: Flags, env: Mapping[str, str], cwd: Path) -> Path | None:
@@ -272,5 +302,5 @@ def _home(env: Mapping[str, str]) -> Path:
 
 def _default_state(env: Mapping[str, str], *, root: bool) -> Path:
     if root:
-        return Path("/var/lib/fleetd")
+        return Path(SYSTEM_STATE)
     return Path(env.get("XDG_STATE_HOME") or _home(env) / ".local" / "state") / "fleetd"

@@ -88,6 +88,8 @@ class Local:
     jumps: dict[str, Ssh] = field(default_factory=dict)
     """Filled from the inventory: how the transport finds a jump host by its name."""
     read: Inventory | None = None
+    sent: Documents | None = None
+    """What stands for files and stdin where another process has read them: then none is read."""
 
     @property
     def store(self) -> Store:
@@ -137,7 +139,7 @@ class Local:
 
     async def validate(self, specs: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Check documents, and what they reference as far as the state knows it."""
-        documents = load(specs, self.stdin)
+        documents = self._load(specs)
         names = tuple(
             f"{loaded.object.kind.lower()}/{loaded.object.metadata.name}"
             for loaded in documents.objects
@@ -146,7 +148,7 @@ class Local:
 
     async def diff(self, specs: Sequence[str]) -> tuple[Change, ...]:
         """What apply would change in the state."""
-        documents = load(specs, self.stdin)
+        documents = self._load(specs)
         store = Rehearsal(self.store)
         if self.state.fleet is None:
             open_fleet(store, self.fresh_id(), self.fresh_key())
@@ -157,7 +159,7 @@ class Local:
         self, specs: Sequence[str], options: RunOptions, progress: Progress, *, prune: bool = False
     ) -> Report:
         """Take documents in as one transaction, then bring their DaemonSets about."""
-        documents = load(specs, self.stdin)
+        documents = self._load(specs)
         session = self._session(forget=options.dry_run)
         running.check_sources(session, options)
         changes, scope = self._take_in(session.store, documents, prune=prune)
@@ -177,7 +179,7 @@ class Local:
         """Delete objects; with `background`, their copies go from every host that answers."""
         places = [(KINDS[kind], Key(namespace, name)) for kind, namespace, name in names]
         if specs:
-            loaded = load(specs, self.stdin).objects
+            loaded = self._load(specs).objects
             places += [(entry.object.kind, entry.object.key) for entry in loaded]
         session = self._session(forget=options.dry_run)
         how: delete.Cascade = "orphan" if cascade == "false" else cascade
@@ -260,7 +262,7 @@ class Local:
     ) -> Report:
         """Put an edited document in the place of an object, then bring it about."""
         spec, version = edited
-        objects = load([spec], self.stdin).objects
+        objects = self._load([spec]).objects
         if len(objects) != 1:
             raise InvalidInput(f"an edit is of one object; {spec} holds {len(objects)}")
         session = self._session(forget=options.dry_run)
@@ -406,6 +408,9 @@ class Local:
             fleet=fleet,
             who=self.who,
         )
+
+    def _load(self, specs: Sequence[str]) -> Documents:
+        return load(specs, self.stdin) if self.sent is None else self.sent
 
     def _inventory(self) -> Inventory:
         if self.read is None:

@@ -6,6 +6,7 @@ They are folded into the document when it is loaded, so that what is stored stan
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,7 @@ def fold_string_data(secret: dict[str, Any]) -> None:
 
 def fold_files(found: Findings, daemonset: dict[str, Any], directory: Path) -> None:
     """Read `source` and `perArchitecture` of every file, relative to the document's directory."""
-    try:
-        files = daemonset["spec"]["template"]["spec"]["systemd"]["files"]
-    except (KeyError, TypeError):
-        return
-    for i, file in enumerate(files):
-        path = f"spec.template.spec.systemd.files[{i}]"
+    for path, file in _files(daemonset):
         source = file.get("source")
         if (
             source is not None
@@ -43,6 +39,23 @@ def fold_files(found: Findings, daemonset: dict[str, Any], directory: Path) -> N
         for arch, name in list(file.get("perArchitecture", {}).items()):
             data = _read(found, f"{path}.perArchitecture[{arch}]", directory, name)
             file["perArchitecture"][arch] = base64.b64encode(data or b"").decode()
+
+
+def refuse_files(found: Findings, daemonset: dict[str, Any]) -> None:
+    """Hold a normal form to having its local files folded in already: nobody else's are read."""
+    for path, file in _files(daemonset):
+        if file.get("source") is not None:
+            found.error(f"{path}.source", "has to be read where the document is")
+
+
+def _files(daemonset: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The files of a systemd workload, each with its field path."""
+    try:
+        files = daemonset["spec"]["template"]["spec"]["systemd"]["files"]
+    except (KeyError, TypeError):
+        return
+    for i, file in enumerate(files):
+        yield f"spec.template.spec.systemd.files[{i}]", file
 
 
 def _read(found: Findings, path: str, directory: Path, name: str) -> bytes | None:

@@ -8,10 +8,10 @@ between documents are not checked here: what they point at may be in the state a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
@@ -21,7 +21,7 @@ from fleetd.core.findings import Findings
 from fleetd.core.paths import join, parent
 from fleetd.core.validation import validate
 from fleetd.documents.accounts import BINDINGS, Accounts
-from fleetd.documents.content import fold_files, fold_string_data
+from fleetd.documents.content import fold_files, fold_string_data, refuse_files
 from fleetd.documents.structure import Structure
 from fleetd.documents.yaml import MAX_BYTES, Document, parse
 from fleetd.errors import InvalidInput, Problem
@@ -43,6 +43,18 @@ _MODELS: Mapping[str, type[Object]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Lines:
+    """The line of each field of an object, which stands in its document at `prefix`."""
+
+    document: Document = field(repr=False)
+    prefix: str = ""
+
+    def __call__(self, path: str) -> int:
+        """The line of a field, or of the nearest one around it that was written."""
+        return self.document.line_of((self.prefix + path).removesuffix("."))
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """An object and where it was written. `raw`: the user's document in its normal form, JSON-able.
 
@@ -55,7 +67,7 @@ class Loaded:
     raw: Mapping[str, Any] = field(repr=False)
     source: str
     line: int
-    lines: Callable[[str], int] = field(repr=False, compare=False)
+    lines: Lines = field(repr=False, compare=False)
 
     def line_of(self, path: str) -> int:
         """The line of a field, or of the nearest one around it that was written."""
@@ -64,6 +76,14 @@ class Loaded:
     def problem(self, path: str, message: str, hint: str = "") -> Problem:
         """Something wrong with a field of this object."""
         return Problem(self.source, self.line_of(path), path, message, hint)
+
+
+class Sent(NamedTuple):
+    """An object as another process loaded it: its normal form, and where it was written."""
+
+    raw: Mapping[str, Any]
+    source: str
+    lines: Lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +131,21 @@ def load(paths: Sequence[str], stdin: BinaryIO) -> Documents:
         raise InvalidInput(loader.problems)
     objects, notes, asides = tuple(loader.objects), tuple(loader.notes), tuple(loader.asides)
     return Documents(objects, dict(loader.skipped), notes, asides)
+
+
+def admit(sent: Sequence[Sent]) -> tuple[Loaded, ...]:
+    """Hold normal forms that somebody else loaded to all the rules again; no file is read.
+
+    Raises:
+        InvalidInput: with every problem, at the source, line and field that the sender named.
+    """
+    loader = _Loader()
+    for each in sent:
+        _Reading(loader, each.source, None, each.lines.document).take(each.raw, each.lines.prefix)
+    loader.check_twice()
+    if loader.problems:
+        raise InvalidInput(loader.problems)
+    return tuple(loader.objects)
 
 
 class _Loader:
@@ -172,9 +207,14 @@ class _Loader:
 
 
 class _Reading:
-    """Turns one YAML document, or the items of a List, into objects."""
+    """Turns one YAML document, or the items of a List, into objects.
 
-    def __init__(self, loader: _Loader, source: str, directory: Path, document: Document) -> None:
+    Without a directory it is a normal form: its local files are folded in, and none is read.
+    """
+
+    def __init__(
+        self, loader: _Loader, source: str, directory: Path | None, document: Document
+    ) -> None:
         self.loader = loader
         self.source = source
         self.directory = directory
@@ -267,11 +307,13 @@ class _Reading:
         for volume in pod.get("volumes", []):
             if not volume.keys() - {"name"}:
                 volume["emptyDir"] = {}
-        fold_files(found, raw, self.directory)
+        if self.directory is not None:
+            fold_files(found, raw, self.directory)
+        else:
+            refuse_files(found, raw)
 
-    def _lines(self, prefix: str) -> Callable[[str], int]:
-        document = self.document
-        return lambda path: document.line_of((prefix + path).removesuffix("."))
+    def _lines(self, prefix: str) -> Lines:
+        return Lines(self.document, prefix)
 
     def _tell(self, found: Findings, prefix: str) -> None:
         lines = self._lines(prefix)

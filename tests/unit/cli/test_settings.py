@@ -46,7 +46,11 @@ def test_a_flag_wins_over_the_environment_over_the_file(cwd: Path) -> None:
     env = {"FLEETD_INVENTORY": "env", "FLEETD_STATE": "env-state"}
     flags = Flags(inventory=("flag",), state="flag-state")
     assert read(flags, env, cwd) == Settings(
-        (f"{cwd}/flag",), f"{cwd}/flag-state", f"{cwd}/fleetd.yaml"
+        (f"{cwd}/flag",),
+        f"{cwd}/flag-state",
+        f"{cwd}/fleetd.yaml",
+        named=True,
+        socket=f"{cwd}/flag-state/fleetd.sock",
     )
     assert read(Flags(), env, cwd).inventory == (f"{cwd}/env",)
     assert read(Flags(), env, cwd).state == f"{cwd}/env-state"
@@ -67,6 +71,8 @@ def test_paths_in_a_file_are_relative_to_it(cwd: Path, home: Path) -> None:
         (f"{folder}/hosts.yaml", f"{home}/more"),
         f"{home}/.config/state",
         f"{folder}/fleetd.yaml",
+        named=True,
+        socket=f"{home}/.config/state/fleetd.sock",
     )
 
 
@@ -107,7 +113,7 @@ def test_a_named_file_must_be_there(cwd: Path) -> None:
             "inventry: a\n\nfoo: b\n",
             [
                 "fleetd.yaml:1: inventry: unknown key; did you mean inventory?",
-                "fleetd.yaml:3: foo: unknown key; known are inventory, service and state",
+                "fleetd.yaml:3: foo: unknown key; known are inventory, service, socket and state",
             ],
             id="unknown-keys",
         ),
@@ -135,7 +141,10 @@ def test_a_named_file_must_be_there(cwd: Path) -> None:
         ),
         pytest.param(
             "- a\n",
-            ["fleetd.yaml:1: must be a mapping; with the keys inventory, service and state"],
+            [
+                "fleetd.yaml:1: must be a mapping; with the keys "
+                "inventory, service, socket and state"
+            ],
             id="list",
         ),
     ],
@@ -250,3 +259,26 @@ def test_a_file_in_a_directory_of_everybody_is_not_trusted(cwd: Path) -> None:
     with pytest.raises(InvalidInput, match="writable by everyone; name it with --config"):
         read(Flags(), {}, cwd)
     assert read(Flags(config="fleetd.yaml"), {}, cwd).inventory == (f"{cwd}/run-me",)
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "flags", "expected"),
+    [
+        pytest.param("state: st\n", {}, Flags(), "{cwd}/st/fleetd.sock", id="in-its-state"),
+        pytest.param(
+            "state: /var/lib/fleetd\n", {}, Flags(), "/run/fleetd/fleetd.sock", id="the-systems"
+        ),
+        pytest.param(
+            "", {}, Flags(state="/var/lib/fleetd/"), "/run/fleetd/fleetd.sock", id="named-by-a-flag"
+        ),
+        pytest.param("socket: s\nstate: st\n", {}, Flags(), "{cwd}/s", id="said-in-the-file"),
+        pytest.param(
+            "socket: s\n", {"FLEETD_SOCKET": "e"}, Flags(), "{cwd}/e", id="said-in-the-environment"
+        ),
+    ],
+)
+def test_the_socket_of_a_service_follows_its_state(
+    cwd: Path, text: str, env: dict[str, str], flags: Flags, expected: str
+) -> None:
+    (cwd / "fleetd.yaml").write_text(text)
+    assert read(flags, env, cwd).socket == expected.format(cwd=cwd)
