@@ -143,7 +143,8 @@ def sight_of(seen: Part[Observation] | None, fleet: str, at: float) -> Sight:
     if seen is None:
         return Sight(None, at, Reason.UNREACHABLE, "not visited")
     if isinstance(seen, Unknown):
-        return Sight(None, at, Reason.UNREACHABLE, seen.why)
+        why = Reason.QUARANTINED if seen.quarantined else Reason.UNREACHABLE
+        return Sight(None, at, why, seen.why)
     owner = seen.value.owner
     if isinstance(owner, Unknown):
         return Sight(None, at, Reason.UNREADABLE, f"owner: {owner.why}")
