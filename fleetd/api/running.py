@@ -22,7 +22,7 @@ from fleetd.core.actions import (
 from fleetd.core.copies import judge
 from fleetd.core.facts import Known, Unknown
 from fleetd.core.meta import Key
-from fleetd.core.records import InstanceRecord, ObjectRecord, Setting
+from fleetd.core.records import AuditRecord, InstanceRecord, ObjectRecord, Setting
 from fleetd.engine.executor import Step
 from fleetd.engine.passes import Pass, Run
 from fleetd.errors import Refused
@@ -49,6 +49,9 @@ async def run(
         rehearsal = replace(session, store=Rehearsal(session.store))
         planned = await rehearsal.reconciler(scope, options, progress).once(act=False)
         return _report(Run(planned, (), "settled"), options, changes, planned.plan.actions)
+    if session.loop is not None:
+        ended = await session.loop.perform(scope, options, progress)
+        return _report(ended, options, changes)
     reconciler = session.reconciler(scope, options, progress)
     if not options.wait:
         done = await reconciler.once()
@@ -103,7 +106,9 @@ def check_sources(session: Session, options: RunOptions) -> None:
             "say --new-inventory if that is meant"
         )
     if not options.dry_run and was != session.inventory.sources:
-        session.store.commit([Put(Setting(SOURCES, now))])
+        told = now.replace("\n", ", ")
+        audit = AuditRecord(session.clock.now(), session.who, "inventory", "Inventory", told)
+        session.store.commit([Put(Setting(SOURCES, now)), Put(audit)])
 
 
 def _report(

@@ -48,6 +48,7 @@ from fleetd.core.node import Inventory, Ssh
 from fleetd.core.why import explain
 from fleetd.documents.inventory import read_inventory
 from fleetd.documents.load import Documents, load
+from fleetd.engine.loop import Loop
 from fleetd.errors import InvalidInput, NotFound
 from fleetd.host.requests import Exec, Logs
 from fleetd.ports import Clock, EventSink, HostKeys, Store, Streams, Transport
@@ -88,6 +89,9 @@ class Local:
     jumps: dict[str, Ssh] = field(default_factory=dict)
     """Filled from the inventory: how the transport finds a jump host by its name."""
     read: Inventory | None = None
+    """The inventory, where it was read already: a service gives the one that is in force."""
+    loop: Loop | None = None
+    """The service's, which then does the work of every run."""
     sent: Documents | None = None
     """What stands for files and stdin where another process has read them: then none is read."""
 
@@ -407,6 +411,7 @@ class Local:
             inventory=inventory,
             fleet=fleet,
             who=self.who,
+            loop=self.loop,
         )
 
     def _load(self, specs: Sequence[str]) -> Documents:

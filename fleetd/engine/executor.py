@@ -19,6 +19,7 @@ from fleetd.core.actions import Action, Mode, Remove, Repair, Start, Update
 from fleetd.core.facts import HostFacts, Known, Observation, Part
 from fleetd.core.meta import Key
 from fleetd.core.node import Node
+from fleetd.core.records import FLEETD
 from fleetd.engine.images import Images
 from fleetd.engine.rendering import CannotRender, Rendering
 from fleetd.engine.visits import Visits, is_whole, observation_of
@@ -55,11 +56,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Who gives the orders: the fleet, its key, and the term of this writer."""
+    """Who gives the orders: the fleet, its key, the term of this writer, and who asked it to."""
 
     fleet: str
     key: str
     term: int
+    who: str = FLEETD
 
 
 @dataclass(slots=True)

@@ -10,11 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from fleetd.core.facts import Known, Observation, Part
 from fleetd.core.node import Node
-from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord, TaintRecord
+from fleetd.core.records import (
+    AuditRecord,
+    InstanceRecord,
+    NodeRecord,
+    SlotRecord,
+    TaintRecord,
+)
 from fleetd.engine.executor import Executor
-from fleetd.host.replies import Ok, Reply
+from fleetd.host.replies import Ok, Reply, reason
 from fleetd.host.requests import Purge
-from fleetd.ports import Drop, Store
+from fleetd.ports import Drop, Put, Store
 
 
 async def farewell(
@@ -54,10 +60,20 @@ async def bid(store: Store, executor: Executor, node: Node, part: Part[Observati
     """Take every trace off one host, and forget it when its answer is Ok."""
     fence = executor.fence
     reply: Reply = Ok()
-    if _owned(part, fence.fleet):
+    owned = _owned(part, fence.fleet)
+    if owned:
         reply = await executor.visits.send(node, Purge(fence.fleet, fence.term))
-    if isinstance(reply, Ok):
-        store.commit(forget(node.name))
+    done = isinstance(reply, Ok)
+    audit = AuditRecord(
+        at=executor.images.clock.now(),
+        who=fence.who,
+        verb="purge" if owned else "forget",
+        subject=f"Node {node.name}",
+        detail="it left the inventory" if isinstance(reply, Ok) else reason(reply),
+        node=node.name,
+        outcome="done" if done else type(reply).__name__.lower(),
+    )
+    store.commit([*(forget(node.name) if done else ()), Put(audit)])
     return reply
 
 

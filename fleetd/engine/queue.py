@@ -38,6 +38,7 @@ class Try:
     failed: int = 0
     done: int = 0
     after: float = 0.0
+    ended: float = 0.0
     message: str = ""
 
 
@@ -54,10 +55,6 @@ class Ramp:
     good: int = 0
     failed: int = 0
     after: float = 0.0
-
-    def may_begin(self, now: float) -> bool:
-        """Whether one more may be begun now."""
-        return self.running < self.room and now >= self.after
 
     def begin(self) -> None:
         """One is begun."""

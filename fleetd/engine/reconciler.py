@@ -102,7 +102,7 @@ class Reconciler:
         if not act:
             return Pass(decided, (), nodes, identified.seen, identified.notes)
         steps = await self._act(decided, nodes, records)
-        record_steps(self.store, steps, self.clock.now())
+        record_steps(self.store, steps, self.clock.now(), who=self.executor.fence.who)
         at_most = max(1, len(nodes) // 20, self.confirm_removals or 0)
         farewells = await farewell(
             self.store, self.executor, nodes, identified.seen, at_most=at_most

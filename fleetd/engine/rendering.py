@@ -47,6 +47,11 @@ class Rendering:
     contents: dict[tuple[Key, str], Content] = field(default_factory=dict)
     bundles: dict[tuple[Key, str, Slot, HostProfile], Bundle] = field(default_factory=dict)
 
+    def forget(self) -> None:
+        """Read everything anew: objects or revisions have changed."""
+        for known in (self.sets, self.contents, self.bundles):
+            known.clear()
+
     def daemonset(self, ds: Key, revision: str) -> DaemonSet:
         """The DaemonSet as it was at this revision."""
         known = self.sets.get((ds, revision))

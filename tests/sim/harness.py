@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
 from fleetd.api.fleet import Fleet
@@ -17,8 +20,10 @@ from fleetd.core.meta import Key
 from fleetd.core.node import Inventory
 from fleetd.core.records import ObjectRecord, RevisionRecord, RolloutRecord
 from fleetd.core.revision import revision_of
+from fleetd.engine.loop import Loop
+from fleetd.engine.memory import Memory
 from fleetd.engine.passes import Pass, Run
-from fleetd.ports import Put
+from fleetd.ports import Put, Store
 from fleetd.testing.fleet import FakeFleet
 from fleetd.testing.loop import LoopClock
 from fleetd.testing.store import FakeStore
@@ -69,7 +74,7 @@ class Sim:
     """A coordinator over a fake fleet."""
 
     fleet: FakeFleet
-    store: FakeStore = field(default_factory=FakeStore)
+    store: Store = field(default_factory=FakeStore)
     names: list[str] = field(default_factory=list)
 
     @classmethod
@@ -130,6 +135,22 @@ class Sim:
         options = RunOptions(confirm_removals=confirm_removals)
         reconciler = self.session().reconciler(scope, options, progress)
         return await reconciler.converge(timeout_s)
+
+    @asynccontextmanager
+    async def served(self, term: int = 1, *, seed: int = 0) -> AsyncIterator[Loop]:
+        """The loop of a service, at work; what is read of the state is read through its memory."""
+        below, memory = self.store, Memory(self.store)
+        self.store = memory
+        session = self.session(term)
+        made = session.open_loop(memory, Random(seed))
+        task = asyncio.create_task(made.run(), name="loop")
+        try:
+            yield made
+        finally:
+            self.store = below
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     async def look(self) -> Pass:
         """One pass of a dry run."""
