@@ -7,26 +7,30 @@ reading run opens the state read-only and may run beside it.
 from __future__ import annotations
 
 import asyncio
+import grp
 import os
 import signal
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fleetd.adapters.store import SqliteStore
 from fleetd.api import reading
 from fleetd.api.fleet import Fleet, known_fleet, open_fleet, raise_term
-from fleetd.cli.settings import Settings
+from fleetd.cli.settings import ServiceSettings, Settings
 from fleetd.client import Client, Reads
 from fleetd.client.reader import Reader
 from fleetd.core.node import Inventory, Ssh
+from fleetd.ports import EventSink
 
 if TYPE_CHECKING:  # only for annotations: loaded when there is a service
     from fleetd.client.remote import Remote
+    from fleetd.server.coordinator import Outside, Pace
 
 THREADS = 64
 """asyncssh and name resolution share the loop's executor; the default of six starves them (P 7)."""
@@ -179,75 +183,116 @@ def serve(read: Callable[[], Settings]) -> int:
 async def _serve(read: Callable[[], Settings]) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from fleetd.adapters.clock import SystemClock
-    from fleetd.adapters.notify import Supervisor
     from fleetd.adapters.sinks import LogSink
-    from fleetd.adapters.ssh import SshTransport
-    from fleetd.adapters.watching import Watching
-    from fleetd.api import running
-    from fleetd.api.reports import RunOptions
-    from fleetd.api.session import Session
-    from fleetd.documents.inventory import read_inventory
-    from fleetd.server.life import Life
-    from fleetd.server.sources import Sources
+    from fleetd.server.coordinator import Coordinator, Doors, listen_tcp
+    from fleetd.server.peers import listen_on, rights_of
 
     with ExitStack() as stack:
         settings = read()
         threads = stack.enter_context(ThreadPoolExecutor(THREADS, "fleetd"))
         asyncio.get_running_loop().set_default_executor(threads)
-        state = _State(settings, stack, mutating=True)
-        fleet = state.fleet
-        assert fleet is not None  # a writer makes what is missing
-        store, clock, sink = state.store, SystemClock(), LogSink()
-        jumps: dict[str, Ssh] = {}
-        transport = SshTransport(jumps.get)
-
-        def take(inventory: Inventory) -> None:
-            ways = {host.name: host.ssh for host in inventory.hosts}
-            jumps.update(ways)  # one that left may be the way to others that left
-            transport.leave(ways)
-
-        def found() -> Inventory:
-            return read_inventory(settings.inventory or reading.sources(store))
-
-        sources = Sources(found, take, clock, sink, store)
-        await sources.begin()
-
-        async def watch() -> None:
-            known = settings.inventory or reading.sources(store)
-            async for _ in Watching(known, settings.service.inventory_s).causes():
-                await sources.again()
-
-        async def passes() -> None:
-            await sources.arrived.wait()
-            while True:
-                who = Session(store, transport, clock, sink, sources.inventory(), fleet, "fleetd")
-                running.check_sources(who, RunOptions())
-                await who.reconciler(None, RunOptions(), _nobody).converge(None)
-                await clock.sleep(1.0)
-
-        life = Life(
-            supervisor=Supervisor(os.environ),
-            clock=clock,
-            sink=sink,
-            say=lambda: sources.trouble or "in force",
-            read_again=sources.again,
-            drain=clock.sleep,
+        log = LogSink(form=settings.service.log_format, debug=settings.debug)
+        outside = _outside(settings, stack, log)
+        service = settings.service
+        readers, operators = _groups(service)
+        doors = Doors(
+            stack.enter_context(listen_on(settings.socket, readers)),
+            rights_of(operators),
+            stack.enter_context(listen_tcp(service.metrics_address))
+            if service.metrics_address
+            else None,
         )
+
+        def read_again() -> Pace:
+            fresh = read()
+            changed = _fixed(settings, fresh)
+            if changed:
+                log.emit("restart_needed", settings=changed)
+            return _pace(fresh)
+
+        coordinator = Coordinator(outside, doors, _pace(settings), read_again)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, life.end)
-        loop.add_signal_handler(signal.SIGHUP, life.reload)
+            loop.add_signal_handler(number, coordinator.life.end)
+        loop.add_signal_handler(signal.SIGHUP, coordinator.life.reload)
         try:
-            await life.run(
-                [("passes", passes), ("watch the inventory", watch), ("retry", sources.retry)]
-            )
+            await coordinator.run()
         finally:
-            await transport.close()
+            await outside.hosts.close()
 
 
-def _nobody(_event: str, _fields: Mapping[str, Any]) -> None:
-    """Nobody watches the passes of the service but its log."""
+def _outside(settings: Settings, stack: ExitStack, log: EventSink) -> Outside:
+    """The adapters of a service. Raises StateHeld and StateBroken."""
+    from fleetd.adapters.clock import SystemClock
+    from fleetd.adapters.metrics import Metrics
+    from fleetd.adapters.notify import Supervisor
+    from fleetd.adapters.sinks import Several
+    from fleetd.adapters.ssh import SshTransport
+    from fleetd.adapters.watching import Watching
+    from fleetd.engine.memory import Memory
+    from fleetd.server.coordinator import Outside, State
+
+    state = _State(settings, stack, mutating=True)
+    assert state.fleet is not None  # a writer makes what is missing
+    store, clock = Memory(state.store), SystemClock()
+    jumps: dict[str, Ssh] = {}
+    metrics = Metrics(store, clock, lambda: jumps)
+    sink = Several(log, metrics)
+    return Outside(
+        state=State(store, state.fleet),
+        hosts=SshTransport(jumps.get, sink),
+        clock=clock,
+        sink=sink,
+        supervisor=Supervisor(os.environ),
+        jumps=jumps,
+        watch=lambda sources, interval_s: Watching(sources, interval_s).causes(),
+        metrics=metrics.text,
+        fresh_id=_fresh_id,
+        fresh_key=_fresh_key,
+    )
+
+
+def _pace(settings: Settings) -> Pace:
+    """What of the settings may change while the service runs."""
+    from fleetd.server.coordinator import Pace
+
+    return Pace(settings.inventory, settings.service.inventory_s)
+
+
+def _fixed(before: Settings, after: Settings) -> list[str]:
+    """The settings that were changed and take a restart."""
+    live = {"inventory_s"}
+    changed = [
+        name for name in ("state", "socket") if getattr(before, name) != getattr(after, name)
+    ]
+    return changed + [
+        f"service.{one.name}"
+        for one in fields(before.service)
+        if one.name not in live
+        and getattr(before.service, one.name) != getattr(after.service, one.name)
+    ]
+
+
+def _groups(service: ServiceSettings) -> tuple[str, str]:
+    """The groups of readers and operators: unsaid, the usual ones where the machine has them.
+
+    The socket can be given only to a group that we are in.
+    """
+    readers, operators = service.socket_group, service.operator_group
+    if readers is None:
+        ours = {os.getegid(), *os.getgroups()}
+        usual = _group_id("fleetd")
+        readers = "fleetd" if usual in ours or (usual is not None and os.geteuid() == 0) else ""
+    if operators is None:
+        operators = "fleetd-operators" if _group_id("fleetd-operators") is not None else ""
+    return readers, operators
+
+
+def _group_id(name: str) -> int | None:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
 
 
 def demo() -> int:

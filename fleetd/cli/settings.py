@@ -12,7 +12,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from fleetd.errors import InvalidInput, Problem
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:  # only for annotations: YAML is imported when there is a file
 KEYS = ("inventory", "service", "socket", "state")
 SYSTEM_STATE = "/var/lib/fleetd"
 SYSTEM_SOCKET = "/run/fleetd/fleetd.sock"
-LOG_FORMATS = ("auto", "json", "console")
+LogFormat = Literal["auto", "json", "console"]
+LOG_FORMATS = get_args(LogFormat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class ServiceSettings:
     full_look_s: float = 900.0
     poll_s: float = 30.0
     inventory_s: float = 60.0
-    log_format: str = "auto"
+    log_format: LogFormat = "auto"
     events_kept: int = 10_000
 
 

@@ -138,5 +138,9 @@ class Life:
 
 async def _whole(part: Part) -> None:
     name, run = part
-    await run()
-    raise RuntimeError(f"{name} has ended, and must not")
+    try:
+        await run()
+    except Exception as error:
+        error.add_note(f"This was the part {name!r} of the service.")
+        raise
+    raise RuntimeError(f"the part {name!r} of the service has ended, and must not")

@@ -6,11 +6,12 @@ neither this checkout nor root. Only the dependencies come from outside, as a di
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,24 +68,28 @@ def install_units(box: Host) -> None:
     box.sh("systemd-sysusers && systemd-tmpfiles --create fleetd.conf && systemctl daemon-reload")
 
 
-def settle_in(box: Host, hosts: Iterable[Host], service: dict[str, Any] | None = None) -> None:
+def settle_in(box: Host, hosts: Collection[Host], service: dict[str, Any] | None = None) -> None:
     """Make the key, let it in on the hosts, write inventory and settings, pin the hosts' keys."""
     box.sh(
         "runuser -u fleetd -- "
         "ssh-keygen -q -t ed25519 -N '' -C fleetd -f /var/lib/fleetd/.ssh/id_ed25519"
     )
     public = box.sh("cat /var/lib/fleetd/.ssh/id_ed25519.pub").stdout
-    known = list(hosts)
-    for host in known:
+    for host in hosts:
         host.sh("cat >>~fleet/.ssh/authorized_keys", stdin=public)
-    inventory = {
-        "defaults": {"ssh": {"user": "fleet"}},
-        "hosts": {host.name: {"address": host.ip} for host in known},
-    }
-    write(box, "/etc/fleetd/hosts.yaml", yaml.safe_dump(inventory))
-    settings = {"inventory": "hosts.yaml", "service": service or {}}
+    write(box, "/etc/fleetd/hosts", "#!/bin/sh\nexec cat /etc/fleetd/hosts.json\n")
+    box.sh("chmod 755 /etc/fleetd/hosts")
+    know(box, hosts)
+    settings = {"inventory": "hosts", "service": service or {}}
     write(box, "/etc/fleetd/fleetd.yaml", yaml.safe_dump(settings))
     box.sh(as_user("fleetd", "fleetd enroll --all --yes"))
+
+
+def know(box: Host, hosts: Iterable[Host], **labels: str) -> None:
+    """Write what the box's inventory, a program, prints: these hosts with these labels."""
+    entries = {host.name: {"address": host.ip, "labels": labels} for host in hosts}
+    inventory = {"defaults": {"ssh": {"user": "fleet"}}, "hosts": entries}
+    write(box, "/etc/fleetd/hosts.json", json.dumps(inventory))
 
 
 def as_user(user: str, command: str) -> str:

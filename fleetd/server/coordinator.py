@@ -1,0 +1,275 @@
+"""The coordinator: all parts of a running service, joined over what the world gives it.
+
+Every request works through a client of its own, over one state, one inventory in force and one
+loop; so what people ask for and what the service does by itself are the same code, with one writer.
+Apart from the composition root so that it can be run over simulated hosts in virtual time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from starlette.types import ASGIApp
+
+from fleetd import __version__
+from fleetd.api import reading, running
+from fleetd.api.fleet import Fleet
+from fleetd.api.reports import RunOptions
+from fleetd.api.session import Session
+from fleetd.client.local import Local
+from fleetd.core.node import Inventory, Ssh
+from fleetd.documents.inventory import read_inventory
+from fleetd.engine.memory import Memory
+from fleetd.errors import InvalidInput, Refused
+from fleetd.ports import Clock, EventSink, HostKeys, Streams, Transport
+from fleetd.server import health, http
+from fleetd.server.life import Life, Part, Supervisor
+from fleetd.server.peers import Peer, Rights, protocol_for
+from fleetd.server.serve import serve
+from fleetd.server.service import Service
+from fleetd.server.sources import Sources
+
+
+class Hosts(Transport, Streams, HostKeys, Protocol):
+    """The way to hosts, in all its forms."""
+
+    def leave(self, ways: Mapping[str, Ssh]) -> None:
+        """Let go of connections that lead elsewhere than these ways."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The state and the fleet in it: this process is its one writer."""
+
+    store: Memory
+    fleet: Fleet
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the world gives the service."""
+
+    state: State
+    hosts: Hosts
+    clock: Clock
+    sink: EventSink
+    supervisor: Supervisor
+    jumps: dict[str, Ssh]
+    """Filled from the inventory: how `hosts` finds a jump host by its name."""
+    watch: Callable[[tuple[str, ...], float], AsyncIterator[str]]
+    """Tells when sources have to be read again, given them and the interval of programs."""
+    metrics: Callable[[], bytes]
+    fresh_id: Callable[[], str]
+    fresh_key: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Where people and programs come in: the listening sockets, which are taken over."""
+
+    api: socket.socket
+    rights: Rights
+    metrics: socket.socket | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What may change while the service runs. `sources` may be empty: then the state's count."""
+
+    sources: tuple[str, ...]
+    inventory_s: float
+
+
+@dataclass(slots=True)
+class Coordinator:
+    """One service. `read_again` gives new settings; it raises InvalidInput when they are wrong."""
+
+    outside: Outside
+    doors: Doors
+    pace: Pace
+    read_again: Callable[[], Pace]
+    wrong: str = ""
+    """What is wrong with the settings; "" when nothing is."""
+    sources: Sources = field(init=False)
+    life: Life = field(init=False)
+    _moved: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when other sources are to be watched."""
+
+    def __post_init__(self) -> None:
+        """Join the parts; nothing runs yet."""
+        out = self.outside
+        self.sources = Sources(
+            self._read, self._take, clock=out.clock, sink=out.sink, store=out.state.store
+        )
+        self.life = Life(
+            supervisor=out.supervisor,
+            clock=out.clock,
+            sink=out.sink,
+            say=self.say,
+            read_again=self.reload,
+            drain=self._drain,
+        )
+
+    async def run(self) -> None:
+        """Begin, and run until told to end (`life`).
+
+        Raises:
+            InvalidInput: the inventory is wrong; that it is not known yet is borne.
+            Refused: it comes from other sources than the state knows.
+        """
+        self.outside.sink.emit("service_started", version=__version__)
+        await self.sources.begin()
+        parts: list[Part] = [
+            ("passes", self._passes),
+            ("inventory", self._watch),
+            ("retry", self.sources.retry),
+            ("socket", self._answer),
+        ]
+        if self.doors.metrics is not None:
+            parts.append(("metrics", self._answer_metrics))
+        await self.life.run(parts)
+
+    def say(self) -> str:
+        """The service in one line, for people."""
+        known, trouble = self.sources.known, self.sources.trouble
+        if known is None:
+            return f"waits for the inventory: {trouble}"
+        parts = [f"{len(known.hosts)} hosts"]
+        if trouble:
+            parts.append(f"the inventory is as it was before: {trouble}")
+        if self.wrong:
+            parts.append(f"the settings are as they were before: {self.wrong}")
+        return "; ".join(parts)
+
+    def ready(self) -> Mapping[str, str]:
+        """What is missing, by the name of the check; "" where nothing is."""
+        unknown = self.sources.trouble if self.sources.known is None else ""
+        return {
+            "inventory": unknown,
+            "life": "the service is ending" if self.life.ending else "",
+        }
+
+    async def reload(self) -> None:
+        """Read settings and inventory again; what is wrong is told, and changes nothing."""
+        try:
+            pace = self.read_again()
+        except InvalidInput as error:
+            self.wrong = str(error)
+            self.outside.sink.emit("settings_failed", why=self.wrong)
+            return
+        self.wrong = ""
+        if pace != self.pace:
+            self.pace = pace
+            self._moved.set()
+        await self.sources.again()
+
+    # -- requests ----------------------------------------------------------------------------
+
+    def service(self) -> Service:
+        """What HTTP needs of us."""
+        return Service(
+            loop=self,
+            store=self.outside.state.store,
+            inventory=self.sources.inventory,
+            client=self.client,
+            metrics=self.outside.metrics,
+            ready=self.ready,
+        )
+
+    def client(self, peer: Peer) -> Local:
+        """The client of one request. Raises Refused once the end has begun."""
+        if self.life.ending:
+            raise Refused("the service is ending; ask again when it is back")
+        out = self.outside
+        return Local(
+            state=out.state,
+            transport=out.hosts,
+            streams=out.hosts,
+            keys=out.hosts,
+            clock=out.clock,
+            sink=out.sink,
+            sources=self.pace.sources,
+            who=f"{peer.user}@{socket.gethostname()}",
+            stdin=io.BytesIO(),
+            fresh_id=out.fresh_id,
+            fresh_key=out.fresh_key,
+            jumps=out.jumps,
+            read=self.sources.known,
+        )
+
+    def wake_all(self, why: str) -> None:
+        """Ask for a full pass."""
+
+    async def _answer(self) -> None:
+        app: ASGIApp = http.build(self.service())
+        await serve(app, self.doors.api, protocol=protocol_for(self.doors.rights))
+
+    async def _answer_metrics(self) -> None:
+        assert self.doors.metrics is not None
+        await serve(health.public(self.service()), self.doors.metrics)
+
+    # -- the inventory -----------------------------------------------------------------------
+
+    def _read(self) -> Inventory:
+        return read_inventory(self.pace.sources or reading.sources(self.outside.state.store))
+
+    def _take(self, inventory: Inventory) -> None:
+        ways = {host.name: host.ssh for host in inventory.hosts}
+        self.outside.jumps.update(ways)  # one that left may be the way to others that left
+        self.outside.hosts.leave(ways)
+        running.check_sources(self._session(inventory), RunOptions())
+
+    async def _watch(self) -> None:
+        while True:
+            self._moved.clear()
+            watching = asyncio.ensure_future(self._follow())
+            moved = asyncio.ensure_future(self._moved.wait())
+            try:
+                await asyncio.wait((watching, moved), return_when=asyncio.FIRST_COMPLETED)
+                if watching.done():
+                    return watching.result()
+            finally:
+                watching.cancel()
+                moved.cancel()
+                await asyncio.gather(watching, moved, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        known = self.pace.sources or reading.sources(self.outside.state.store)
+        async for _ in self.outside.watch(known, self.pace.inventory_s):
+            await self.sources.again()
+
+    # -- the work ----------------------------------------------------------------------------
+
+    def _session(self, inventory: Inventory) -> Session:
+        out, state = self.outside, self.outside.state
+        return Session(
+            state.store, out.hosts, out.clock, out.sink, inventory, state.fleet, "fleetd"
+        )
+
+    async def _passes(self) -> None:
+        await self.sources.arrived.wait()
+        while True:
+            session = self._session(self.sources.inventory())
+            await session.reconciler(None, RunOptions(), lambda *_: None).converge(None)
+            await self.outside.clock.sleep(1.0)
+
+    async def _drain(self, timeout_s: float) -> None:
+        """Begin nothing new, and wait for what is in flight."""
+
+
+def listen_tcp(address: str) -> socket.socket:
+    """Listen on `HOST:PORT`. Raises InvalidInput where that cannot be had."""
+    host, _, port = address.rpartition(":")
+    try:
+        (family, *_, place), *_ = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        return socket.create_server(place[:2], family=family)
+    except OSError as error:
+        raise InvalidInput(f"cannot serve metrics on {address}: {error}") from error
