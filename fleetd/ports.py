@@ -131,11 +131,29 @@ class Drop:
 Change = Put | Drop
 
 
+class AtLeast:
+    """A value of `Store.read`: the column is this or more. Equal to what it lets pass."""
+
+    __slots__ = ("least",)
+
+    def __init__(self, least: float) -> None:
+        """Take the lowest value."""
+        self.least = least
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, int | float) and other >= self.least
+
+    __hash__ = None  # type: ignore[assignment]  # it equals values that differ
+
+
 class Store(Protocol):
     """The state. Synchronous: a transaction takes milliseconds, and is durable on return."""
 
     def read(self, kind: type[R], /, **where: Any) -> tuple[R, ...]:
-        """All records of a type whose columns equal `where`, ordered by identity."""
+        """All records of a type whose columns equal `where`, ordered by identity.
+
+        A column may also be bounded, by `AtLeast`.
+        """
         ...
 
     def commit(self, changes: Iterable[Change]) -> None:

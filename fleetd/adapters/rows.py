@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 
 from fleetd.core import records
 from fleetd.core.records import IDENTITY, Record
+from fleetd.ports import AtLeast
 
 R = TypeVar("R", bound=Record)
 Value = str | int | float
@@ -78,7 +79,11 @@ class Rows(Generic[R]):
         unknown = sorted(set(where) - set(self.columns))
         if unknown:
             raise TypeError(f"{self._name} has no field {', '.join(unknown)}")
-        return " WHERE " + " AND ".join(f'"{name}" = ?' for name in where) if where else ""
+        tests = (
+            f'"{name}" >= ?' if isinstance(value, AtLeast) else f'"{name}" = ?'
+            for name, value in where.items()
+        )
+        return " WHERE " + " AND ".join(tests) if where else ""
 
 
 def _bound(where: Mapping[str, object]) -> tuple[Value, ...]:
@@ -88,6 +93,8 @@ def _bound(where: Mapping[str, object]) -> tuple[Value, ...]:
 def _stored(value: object) -> Value:
     if isinstance(value, Enum):
         value = value.value
+    if isinstance(value, AtLeast):
+        value = value.least
     if not isinstance(value, str | int | float):
         raise TypeError(f"a record holds text, numbers and booleans, not {type(value).__name__}")
     return int(value) if isinstance(value, bool) else value

@@ -12,6 +12,7 @@ from fleetd.core.key import Key, pod_name, pod_uid
 from fleetd.core.node import Inventory
 from fleetd.core.nodes import nodes_of
 from fleetd.core.records import (
+    AuditRecord,
     EventRecord,
     InstanceRecord,
     NodeRecord,
@@ -23,7 +24,7 @@ from fleetd.core.records import (
     StatusRecord,
 )
 from fleetd.errors import InvalidInput, NotFound
-from fleetd.ports import Store
+from fleetd.ports import AtLeast, Store
 
 OBJECTS = {"configmaps": "ConfigMap", "secrets": "Secret"}
 
@@ -52,6 +53,8 @@ def get(store: Store, inventory: Callable[[], Inventory], kind: str, query: Quer
             return nodes(store, inventory(), query)
         case "events":
             return events(store, query)
+        case "audit":
+            return audit(store, query)
         case "controllerrevisions":
             return list(controllerrevisions(store, query))
         case "configmaps" | "secrets":
@@ -101,6 +104,12 @@ def events(store: Store, query: Query) -> list[Shape]:
     rows = [row for row in store.read(EventRecord) if query.namespace in (None, row.namespace)]
     rows.sort(key=lambda row: row.last)
     return [views.event_view(row) for row in rows if query.name in ("", row.name)]
+
+
+def audit(store: Store, query: Query) -> list[Shape]:
+    """Who did what, the oldest first."""
+    rows = store.read(AuditRecord, at=AtLeast(query.since))
+    return [views.audit_view(row) for row in rows]
 
 
 def controllerrevisions(store: Store, query: Query) -> Iterator[Shape]:

@@ -1,6 +1,7 @@
 """A store that forgets: what a dry run writes is seen by its own reads and by nobody else.
 
-So a dry run is the real code over another store, and cannot drift from what apply does.
+So a dry run is the real code over another store, and cannot drift from what apply does. Tables are
+copied when they are first written to, except the audit, which may be long and only grows.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, cast
 
-from fleetd.core.records import IDENTITY, Record
+from fleetd.core.records import IDENTITY, AuditRecord, Record
 from fleetd.ports import Change, Drop, Put, R, Store
 
 Place = tuple[Any, ...]
@@ -30,10 +31,12 @@ class Rehearsal:
         changed = self._rows.get(cast("type[Record]", kind))
         if changed is None:
             return self._store.read(kind, **where)
-        rows = sorted(changed.items(), key=lambda item: item[0])
+        rows = dict(changed)
+        if kind is AuditRecord:
+            rows |= {_place(row): row for row in self._store.read(AuditRecord, **where)}
         return tuple(
             row
-            for _, row in rows
+            for _, row in sorted(rows.items(), key=lambda item: item[0])
             if isinstance(row, kind)
             and all(getattr(row, column) == value for column, value in where.items())
         )
@@ -66,7 +69,8 @@ class Rehearsal:
 
     def _table(self, kind: type[Record]) -> dict[Place, Record]:
         if kind not in self._rows:
-            self._rows[kind] = {_place(row): row for row in self._store.read(kind)}
+            copied = () if kind is AuditRecord else self._store.read(kind)
+            self._rows[kind] = {_place(row): row for row in copied}
         return self._rows[kind]
 
 

@@ -20,11 +20,15 @@ Progress = Callable[[str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which objects: `namespace` None means all of them, `name` "" means every one."""
+    """Which objects: `namespace` None means all of them, `name` "" means every one.
+
+    `since` is for the audit: not older than this (UTC, seconds since the epoch).
+    """
 
     namespace: str | None = "default"
     name: str = ""
     refresh: bool = False
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import click
 
 from fleetd.cli import (
     about,
+    auditing,
     changing,
     editing,
     getting,
@@ -46,7 +47,14 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         changing.reconcile,
         service.run,
     ),
-    "Look": (getting.get, getting.events, reading.describe, reading.why, reading.logs),
+    "Look": (
+        getting.get,
+        getting.events,
+        auditing.audit,
+        reading.describe,
+        reading.why,
+        reading.logs,
+    ),
     "Nodes": (
         nodes.cordon,
         nodes.drain,

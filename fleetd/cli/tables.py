@@ -289,6 +289,16 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("COUNT", _count("count"), wide=True),
         Column("NAME", _field("metadata.name"), wide=True),
     ),
+    "audit": (
+        Column("TIME", _field("time")),
+        Column("WHO", _field("who")),
+        Column("VERB", _field("verb")),
+        Column("SUBJECT", _field("subject")),
+        Column("NODE", _field("node")),
+        Column("REVISION", _field("revision")),
+        Column("OUTCOME", _field("outcome")),
+        Column("DETAIL", _field("detail")),
+    ),
     "controllerrevisions": (
         _NAME,
         Column("CONTROLLER", _controller),

@@ -18,6 +18,8 @@ from fleetd.core.key import Key, pod_name
 from fleetd.core.members import Member, MemberState, from_plain
 from fleetd.core.node import UNSCHEDULABLE, Node
 from fleetd.core.records import (
+    IDENTITY,
+    AuditRecord,
     EventRecord,
     InstanceRecord,
     NodeRecord,
@@ -258,6 +260,29 @@ def event_view(record: EventRecord) -> View:
         "firstTimestamp": timestamp(record.first),
         "lastTimestamp": timestamp(record.last),
         "source": {"component": "fleetd"} | ({"host": record.node} if record.node else {}),
+    }
+
+
+def audit_view(record: AuditRecord) -> View:
+    """One entry of the audit. Its time has microseconds: it is what entries are ordered by."""
+    identity = json.dumps([getattr(record, column) for column in IDENTITY[AuditRecord]])
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    at = datetime.fromtimestamp(record.at, UTC).isoformat(timespec="microseconds")
+    return {
+        "apiVersion": "fleetd/v1",
+        "kind": "AuditEntry",
+        "metadata": {
+            "name": f"{record.verb}.{digest}",
+            "creationTimestamp": timestamp(record.at),
+        },
+        "time": at.replace("+00:00", "Z"),
+        "who": record.who,
+        "verb": record.verb,
+        "subject": record.subject,
+        "outcome": record.outcome,
+        **({"node": record.node} if record.node else {}),
+        **({"revision": record.revision} if record.revision else {}),
+        **({"detail": record.detail} if record.detail else {}),
     }
 
 

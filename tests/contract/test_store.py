@@ -21,7 +21,7 @@ from fleetd.core.records import (
     RolloutState,
     Setting,
 )
-from fleetd.ports import Change, Drop, Put, Store
+from fleetd.ports import AtLeast, Change, Drop, Put, Store
 from fleetd.testing.store import FakeStore
 
 
@@ -154,6 +154,15 @@ def test_an_unknown_field_is_an_error_even_where_nothing_is(store: Store) -> Non
     with pytest.raises(TypeError, match="NodeRecord has no field colour"):
         store.commit([Put(Setting("a", "")), Drop(NodeRecord, colour="red")])
     assert store.read(Setting) == ()
+
+
+def test_a_column_may_be_bounded_from_below(store: Store) -> None:
+    entry = AuditRecord(2.0, "ann", "cordon", "Node n1", "")
+    store.commit(Put(replace(entry, at=at)) for at in (1.0, 2.0, 3.0))
+    store.commit([Put(replace(entry, at=2.5, verb="hold"))])
+    assert [row.at for row in store.read(AuditRecord, at=AtLeast(2.0))] == [2.0, 2.5, 3.0]
+    assert [row.at for row in store.read(AuditRecord, at=AtLeast(2.0), verb="hold")] == [2.5]
+    assert store.read(AuditRecord, at=AtLeast(4)) == ()
 
 
 def test_an_empty_commit_is_fine(store: Store) -> None:

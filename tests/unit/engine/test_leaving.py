@@ -9,7 +9,7 @@ import pytest
 from fleetd.api.reports import RunOptions
 from fleetd.core.facts import Known, Observation, Owner, Part, Unknown
 from fleetd.core.node import Node
-from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord
+from fleetd.core.records import AuditRecord, InstanceRecord, NodeRecord, SlotRecord
 from fleetd.engine.leaving import farewell
 from fleetd.host.replies import Lost, Ok, Refused, Reply
 from fleetd.ports import Put
@@ -36,6 +36,11 @@ def remembered(sim: Sim) -> None:
     sim.store.commit([Put(NodeRecord("h01")), Put(NodeRecord("h02")), Put(slot), Put(copy)])
 
 
+def audited(sim: Sim) -> list[tuple[str, str, str, str]]:
+    rows = sim.store.read(AuditRecord)
+    return [(row.who, row.verb, row.node, row.outcome) for row in rows]
+
+
 def told(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     loop.run(story(), seed=1)
 
@@ -51,6 +56,7 @@ def test_who_left_and_has_nothing_is_purged_and_forgotten() -> None:
         assert [row.name for row in sim.store.read(NodeRecord)] == ["h02"]
         assert sim.store.read(InstanceRecord) == ()
         assert sim.store.read(SlotRecord) == ()
+        assert audited(sim) == [("test", "purge", "h01", "done")]
 
     told(story)
 
@@ -117,6 +123,7 @@ def test_who_cannot_be_purged_is_not_forgotten(fault: Fault, owner: Owner, kind:
         sim.fleet.fault("h01", fault)
         assert isinstance((await part(sim, "h01"))["h01"], kind)
         assert len(sim.store.read(NodeRecord)) == 2
+        assert audited(sim) == [("test", "purge", "h01", kind.__name__.lower())]
 
     told(story)
 
