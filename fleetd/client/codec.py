@@ -138,6 +138,7 @@ class Form:
     result: Any
     streams: bool
     callbacks: frozenset[str]
+    signature: inspect.Signature
 
     def pack(self, arguments: Mapping[str, object]) -> dict[str, Any]:
         """The arguments as JSON."""
@@ -156,6 +157,11 @@ class Form:
             for name, item in told.items()
         }
 
+    def call(self, client: object, arguments: Mapping[str, object]) -> Any:  # noqa: ANN401
+        """Call the verb of a client, whatever that calls its parameters: those go by position."""
+        bound = self.signature.bind(client, **arguments)
+        return getattr(client, self.name)(*bound.args[1:], **bound.kwargs)
+
 
 @cache
 def form_of(verb: Callable[..., Any]) -> Form:
@@ -163,7 +169,8 @@ def form_of(verb: Callable[..., Any]) -> Form:
     hints = get_type_hints(verb)
     result = hints.pop("return")
     streams = get_origin(result) is not None and not inspect.iscoroutinefunction(verb)
-    parameters = inspect.signature(verb).parameters
+    signature = inspect.signature(verb)
+    parameters = signature.parameters
     return Form(
         name=verb.__name__,
         arguments={name: kind for name, kind in hints.items() if name not in _CALLBACKS},
@@ -173,4 +180,5 @@ def form_of(verb: Callable[..., Any]) -> Form:
         result=get_args(result)[0] if streams else result,
         streams=streams,
         callbacks=frozenset(hints) & _CALLBACKS,
+        signature=signature,
     )

@@ -199,13 +199,13 @@ class _Work:
             arguments["write"] = self._write
         if self.file is not None:
             arguments["archive"] = path_of(self.file)
-        result = await getattr(self.local, self.form.name)(**arguments)
+        result = await self.form.call(self.local, arguments)
         if self.form.name == "get" and self.peer.right < Right.OPERATE:
             result = [hide_values(shape) for shape in result]
         return pack(result)
 
     async def _streamed(self) -> None:
-        items = getattr(self.local, self.form.name)(**self.arguments)
+        items = self.form.call(self.local, self.arguments)
         async with contextlib.aclosing(items):
             async for item in items:
                 self.answer.tell({"line": pack(item)})

@@ -157,6 +157,7 @@ async def service(
         serving.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await serving
+        socket.close()
 
 
 def play(form: str, place: Path, story: Story, stdin: bytes = b"") -> None:
