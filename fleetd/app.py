@@ -210,7 +210,15 @@ async def _serve(read: Callable[[], Settings]) -> None:
                 log.emit("restart_needed", settings=changed)
             return _pace(fresh)
 
-        coordinator = Coordinator(outside, doors, _pace(settings), read_again)
+        coordinator = Coordinator(
+            outside,
+            doors,
+            _pace(settings),
+            read_again,
+            directory=Path(settings.state),
+            operators=operators,
+            streams=service.streams,
+        )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, coordinator.life.end)
@@ -229,6 +237,7 @@ def _outside(settings: Settings, stack: ExitStack, log: EventSink) -> Outside:
     from fleetd.adapters.sinks import Several
     from fleetd.adapters.ssh import SshTransport
     from fleetd.adapters.watching import Watching
+    from fleetd.engine.audience import Audience
     from fleetd.engine.memory import Memory
     from fleetd.server.coordinator import Outside, State
 
@@ -237,7 +246,7 @@ def _outside(settings: Settings, stack: ExitStack, log: EventSink) -> Outside:
     store, clock = Memory(state.store), SystemClock()
     jumps: dict[str, Ssh] = {}
     metrics = Metrics(store, clock, lambda: jumps)
-    sink = Several(log, metrics)
+    sink = Audience(Several(log, metrics))
     return Outside(
         state=State(store, state.fleet),
         hosts=SshTransport(jumps.get, sink),
@@ -256,12 +265,15 @@ def _pace(settings: Settings) -> Pace:
     """What of the settings may change while the service runs."""
     from fleetd.server.coordinator import Pace
 
-    return Pace(settings.inventory, settings.service.inventory_s)
+    said = settings.service
+    return Pace(
+        settings.inventory, said.inventory_s, said.full_look_s, said.poll_s, said.events_kept
+    )
 
 
 def _fixed(before: Settings, after: Settings) -> list[str]:
     """The settings that were changed and take a restart."""
-    live = {"inventory_s"}
+    live = {"inventory_s", "full_look_s", "poll_s", "events_kept"}
     changed = [
         name for name in ("state", "socket") if getattr(before, name) != getattr(after, name)
     ]

@@ -12,9 +12,9 @@ import io
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
-
-from starlette.types import ASGIApp
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
 
 from fleetd import __version__
 from fleetd.api import reading, running
@@ -24,18 +24,27 @@ from fleetd.api.session import Session
 from fleetd.client.local import Local
 from fleetd.core.node import Inventory, Ssh
 from fleetd.documents.inventory import read_inventory
+from fleetd.engine.audience import Audience
+from fleetd.engine.following import Following
+from fleetd.engine.held import Pace as Looks
+from fleetd.engine.loop import Loop
 from fleetd.engine.memory import Memory
+from fleetd.engine.recording import trim_events
 from fleetd.errors import InvalidInput, Refused
-from fleetd.ports import Clock, EventSink, HostKeys, Streams, Transport
+from fleetd.ports import Clock, Follows, HostKeys, Streams, Transport
 from fleetd.server import health, http
 from fleetd.server.life import Life, Part, Supervisor
 from fleetd.server.peers import Peer, Rights, protocol_for
 from fleetd.server.serve import serve
 from fleetd.server.service import Service
 from fleetd.server.sources import Sources
+from fleetd.server.verbs import Verbs
+
+TRIM_S = 60.0
+"""How often events are counted."""
 
 
-class Hosts(Transport, Streams, HostKeys, Protocol):
+class Hosts(Transport, Streams, Follows, HostKeys, Protocol):
     """The way to hosts, in all its forms."""
 
     def leave(self, ways: Mapping[str, Ssh]) -> None:
@@ -58,7 +67,8 @@ class Outside:
     state: State
     hosts: Hosts
     clock: Clock
-    sink: EventSink
+    sink: Audience
+    """The log, and whoever else listens: `hosts` tells it of connections."""
     supervisor: Supervisor
     jumps: dict[str, Ssh]
     """Filled from the inventory: how `hosts` finds a jump host by its name."""
@@ -80,10 +90,16 @@ class Doors:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What may change while the service runs. `sources` may be empty: then the state's count."""
+    """What may change while the service runs. `sources` may be empty: then the state's count.
+
+    `full_look_s` is for hosts with a live stream, `poll_s` for others, `inventory_s` for programs.
+    """
 
     sources: tuple[str, ...]
     inventory_s: float
+    full_look_s: float
+    poll_s: float
+    events_kept: int
 
 
 @dataclass(slots=True)
@@ -94,9 +110,17 @@ class Coordinator:
     doors: Doors
     pace: Pace
     read_again: Callable[[], Pace]
+    directory: Path
+    """The state's; what callers send is kept there for a moment."""
+    operators: str
+    """The group of those who may change things, for people; "" for none."""
+    streams: bool = True
+    """Whether hosts are watched through their journal."""
     wrong: str = ""
     """What is wrong with the settings; "" when nothing is."""
     sources: Sources = field(init=False)
+    loop: Loop = field(init=False)
+    following: Following = field(init=False)
     life: Life = field(init=False)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when other sources are to be watched."""
@@ -107,13 +131,17 @@ class Coordinator:
         self.sources = Sources(
             self._read, self._take, clock=out.clock, sink=out.sink, store=out.state.store
         )
+        nobody = self._session(Inventory((), ()))
+        self.loop = nobody.open_loop(out.state.store, Random(), self._looks())  # noqa: S311
+        self.following = Following(out.hosts, self.loop, out.clock, out.sink, enabled=self.streams)
+        out.sink.watchers.append(self._hear)
         self.life = Life(
             supervisor=out.supervisor,
             clock=out.clock,
             sink=out.sink,
             say=self.say,
             read_again=self.reload,
-            drain=self._drain,
+            drain=self.loop.drain,
         )
 
     async def run(self) -> None:
@@ -126,10 +154,12 @@ class Coordinator:
         self.outside.sink.emit("service_started", version=__version__)
         await self.sources.begin()
         parts: list[Part] = [
-            ("passes", self._passes),
+            ("loop", self._work),
+            ("streams", self.following.run),
             ("inventory", self._watch),
             ("retry", self.sources.retry),
             ("socket", self._answer),
+            ("events", self._trim),
         ]
         if self.doors.metrics is not None:
             parts.append(("metrics", self._answer_metrics))
@@ -166,6 +196,7 @@ class Coordinator:
         self.wrong = ""
         if pace != self.pace:
             self.pace = pace
+            self.loop.held.pace = self._looks()
             self._moved.set()
         await self.sources.again()
 
@@ -174,7 +205,7 @@ class Coordinator:
     def service(self) -> Service:
         """What HTTP needs of us."""
         return Service(
-            loop=self,
+            loop=self.loop,
             store=self.outside.state.store,
             inventory=self.sources.inventory,
             client=self.client,
@@ -194,20 +225,20 @@ class Coordinator:
             keys=out.hosts,
             clock=out.clock,
             sink=out.sink,
-            sources=self.pace.sources,
+            sources=self.pace.sources or reading.sources(out.state.store),
             who=f"{peer.user}@{socket.gethostname()}",
             stdin=io.BytesIO(),
             fresh_id=out.fresh_id,
             fresh_key=out.fresh_key,
             jumps=out.jumps,
             read=self.sources.known,
+            loop=self.loop,
         )
 
-    def wake_all(self, why: str) -> None:
-        """Ask for a full pass."""
-
     async def _answer(self) -> None:
-        app: ASGIApp = http.build(self.service())
+        verbs = Verbs(self.client, self.directory, self.operators)
+        app = http.build(self.service())
+        app.router.routes[:0] = verbs.routes()
         await serve(app, self.doors.api, protocol=protocol_for(self.doors.rights))
 
     async def _answer_metrics(self) -> None:
@@ -224,6 +255,8 @@ class Coordinator:
         self.outside.jumps.update(ways)  # one that left may be the way to others that left
         self.outside.hosts.leave(ways)
         running.check_sources(self._session(inventory), RunOptions())
+        self.loop.take_inventory(inventory)
+        self.following.take_inventory(inventory)
 
     async def _watch(self) -> None:
         while True:
@@ -252,15 +285,24 @@ class Coordinator:
             state.store, out.hosts, out.clock, out.sink, inventory, state.fleet, "fleetd"
         )
 
-    async def _passes(self) -> None:
+    async def _work(self) -> None:
+        """The loop, once there is an inventory: before that, everybody would seem to have left."""
         await self.sources.arrived.wait()
-        while True:
-            session = self._session(self.sources.inventory())
-            await session.reconciler(None, RunOptions(), lambda *_: None).converge(None)
-            await self.outside.clock.sleep(1.0)
+        await self.loop.run()
 
-    async def _drain(self, timeout_s: float) -> None:
-        """Begin nothing new, and wait for what is in flight."""
+    async def _trim(self) -> None:
+        """Let go of the oldest events, now and then."""
+        while True:
+            trim_events(self.outside.state.store, self.pace.events_kept)
+            await self.outside.clock.sleep(TRIM_S)
+
+    def _looks(self) -> Looks:
+        return Looks(self.pace.full_look_s, self.pace.poll_s)
+
+    def _hear(self, event: str, fields: Mapping[str, Any]) -> None:
+        """A host that was just reached can be followed again."""
+        if event == "connected":
+            self.following.hurry(str(fields["node"]))
 
 
 def listen_tcp(address: str) -> socket.socket:
