@@ -215,7 +215,9 @@ class Metrics:
     def _on_stream(self, *, node: str, state: str, **_: Any) -> None:
         self._hosts.stream(node, str(state))
 
-    def _on_stream_event(self, *, lag_s: float, **_: Any) -> None:
+    def _on_stream_event(self, *, lag_s: float | None, **_: Any) -> None:
+        if lag_s is None:
+            return  # the event says nothing of its time
         # The clocks of the two hosts may differ: before it happened nobody has read of it.
         self._lag.observe(max(0.0, lag_s))
 

@@ -212,6 +212,7 @@ def test_an_event_from_a_clock_ahead_has_no_negative_lag() -> None:
     bench = Bench("n1")
     bench.metrics.emit("stream_event", node="n1", why="unit", lag_s=-3.0)
     bench.metrics.emit("stream_event", node="n1", why="unit", lag_s=0.3)
+    bench.metrics.emit("stream_event", node="n1", why="unit", lag_s=None)
     assert bench.value("fleetd_event_lag_seconds_sum") == pytest.approx(0.3)
     assert bench.value("fleetd_event_lag_seconds_count") == 2
 
