@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import cycle, islice, repeat
 
 from bench.measures import Measure, Teller
 from bench.options import Options
@@ -25,12 +27,14 @@ from fleetd.core.meta import Key
 from fleetd.core.node import Node, Ssh
 from fleetd.core.plan import plan
 from fleetd.core.records import InstanceRecord
+from fleetd.core.survey import Sights
 from fleetd.core.world import SetState, World
 
 SETS = 20
 NOW = 1_000_000.0
 FLEET = "f1ee7"
 REVISION = "r1"
+MOVED = 50
 LARGEST_S = 1.5
 """For 10,000 nodes; smaller fleets have no target of their own."""
 
@@ -40,16 +44,35 @@ def bench(options: Options) -> list[Measure]:
     told = []
     for count in options.nodes:
         world = _settled(_world(count))
-        samples = []
-        for _ in range(max(3, options.rounds // 2)):
-            began = time.process_time()
-            decided = plan(world, NOW + 60)
-            samples.append(time.process_time() - began)
-            assert decided.settled
-        what = f"{count} nodes x {SETS} DaemonSets, nothing to do"
+        memory = Sights()
+        plan(world, NOW + 60, memory)
+        # What a service does all the time, and what a single run does once.
+        kinds: dict[str, tuple[Iterator[World], Sights | None]] = {
+            "again, nothing new": (repeat(world), memory),
+            f"again, {MOVED} hosts looked at": (_said_anew(world), memory),
+            "nothing known before": (repeat(world), None),
+        }
         target = LARGEST_S if count == 10_000 else None
-        told.append(tell.median(what, samples, "s", target=target))
+        for kind, (worlds, known) in kinds.items():
+            samples = []
+            for _ in range(max(3, options.rounds // 2)):
+                now = next(worlds)
+                began = time.process_time()
+                decided = plan(now, NOW + 60, known)
+                samples.append(time.process_time() - began)
+                assert decided.settled
+            what = f"{count} nodes x {SETS} DaemonSets, {kind}"
+            told.append(tell.median(what, samples, "s", target=target))
     return told
+
+
+def _said_anew(world: World) -> Iterator[World]:
+    """The world again and again, each time with some hosts that said the same once more."""
+    names = cycle(world.seen)
+    while True:
+        fresh = {name: replace(world.seen[name]) for name in islice(names, MOVED)}
+        world = replace(world, seen={**world.seen, **fresh})
+        yield world
 
 
 def _settled(world: World) -> World:
@@ -84,6 +107,7 @@ def _world(count: int) -> World:
         nodes=nodes,
         sets=tuple(SetState(_daemonset(key), REVISION) for key in keys),
         seen={node.name: Known(_observation(node.name, keys)) for node in nodes},
+        looked={node.name: NOW for node in nodes},
         fleet=FLEET,
     )
 

@@ -93,10 +93,9 @@ def plan(world: World, now: float, memory: Sights | None = None) -> Plan:
     """
     memory = Sights() if memory is None else memory
     nodes, sights = memory.take(world, now)
-    turns = [
-        _turn(state, survey(state, nodes, sights, now, world.busy, memory.kept(state.key)), now)
-        for state in sorted(world.sets, key=lambda state: state.key)
-    ]
+    states = sorted(world.sets, key=lambda state: state.key)
+    places = survey(states, nodes, sights, now, world.busy, memory)
+    turns = [_turn(state, places[state.key], now) for state in states]
     decisions = [entry for turn in turns for entry in turn.decisions]
     decisions += _leftovers(world, sights)
     stake = at_stake(len(nodes), {turn.state.key: turn.places for turn in turns})

@@ -82,7 +82,6 @@ class Kept:
 
     def __init__(self, state: SetState) -> None:
         """Begin with a DaemonSet in its target revision."""
-        self.ds = state.key
         self.gate = gate_of(state.daemonset)
         self.rest = min_ready_s(state.daemonset)
         self.replaces = state.daemonset.replaces
@@ -103,78 +102,105 @@ def gate_of(daemonset: DaemonSet) -> Gate:
 
 
 def survey(
-    state: SetState,
+    states: Iterable[SetState],
     nodes: Iterable[Node],
     sights: Mapping[str, Sight],
     now: float,
     busy: Collection[str] = (),
-    kept: Kept | None = None,
-) -> Places:
-    """All places of one DaemonSet, in the order of `nodes`; for `busy` see `World.busy`.
+    memory: Sights | None = None,
+) -> dict[Key, Places]:
+    """The places of each DaemonSet, in the order of `nodes`; for `busy` see `World.busy`.
 
-    `kept` is what was made of the same DaemonSet before; it is brought up to date.
+    `memory` is one that has taken the same world; it is brought up to date.
     """
-    kept = Kept(state) if kept is None else kept
-    asked = {
-        slot.node for slot in state.slots if slot.kind == SlotKind.DELETE and not slot.released
-    }
-    instances = _Instances(state.instances)
-    fine: dict[str, Place] = {}
-    other: dict[str, Place] = {}
-    for node in nodes:
+    turns = [
+        _Surveyor(state, Kept(state) if memory is None else memory.kept(state.key), now, busy)
+        for state in states
+    ]
+    for (
+        node
+    ) in nodes:  # host by host, not set by set: what lies together in memory is read together
+        sight = sights[node.name]
+        for turn in turns:
+            turn.look(node, sight)
+    return {turn.ds: turn.places() for turn in turns}
+
+
+class _Surveyor:
+    """Looks at all nodes for one DaemonSet, in any order."""
+
+    def __init__(self, state: SetState, kept: Kept, now: float, busy: Collection[str]) -> None:
+        self.ds = state.key
+        self._state = state
+        self._kept = kept
+        self._now = now
+        self._busy = busy
+        self._asked = {
+            slot.node for slot in state.slots if slot.kind == SlotKind.DELETE and not slot.released
+        }
+        self._instances = _Instances(state.instances)
+        self._fine: dict[str, Place] = {}
+        self._other: dict[str, Place] = {}
+
+    def look(self, node: Node, sight: Sight) -> None:
+        """Take in one node."""
         name = node.name
-        sight = sights[name]
-        known = instances.eldest.get(name)
-        quiet = name not in asked and name not in busy and name not in instances.doubled
-        if quiet and known is not None:
-            before = kept.fine.get(name)
-            if before is None or not before.still(node, sight, known):
-                before = _fine(state, node, sight, known, kept, now)
-            if before is not None:
-                fine[name] = before
-                continue
-        copies, eldest = _copies(state, name, sight, kept)
-        other[name] = Place(
+        known = self._instances.eldest.get(name)
+        spoken_of = name in self._asked or name in self._busy or name in self._instances.doubled
+        if known is not None and not spoken_of:
+            place = self._kept.fine.get(name)
+            if place is None or not place.still(node, sight, known):
+                place = self._if_fine(node, sight, known)
+            if place is not None:
+                self._fine[name] = place
+                return
+        copies, eldest = self._copies(name, sight)
+        self._other[name] = Place(
             node,
-            kept.gate.judge(node, now),
+            self._kept.gate.judge(node, self._now),
             sight,
             copies,
             known,
             eldest,
-            name in asked,
-            name in busy,
+            name in self._asked,
+            name in self._busy,
         )
-    kept.fine = fine
-    kept.judged = {node: kept.judged[node] for node in other if node in kept.judged}
-    return Places(fine, other)
 
+    def places(self) -> Places:
+        """The places of the nodes looked at; the memory holds on to these, and to no more."""
+        kept = self._kept
+        kept.fine = self._fine
+        kept.judged = {node: kept.judged[node] for node in self._other if node in kept.judged}
+        return Places(self._fine, self._other)
 
-def _fine(
-    state: SetState, node: Node, sight: Sight, known: InstanceRecord, kept: Kept, now: float
-) -> Place | None:
-    """The place of a node about which nobody said anything, if it is a fine one."""
-    if sight.view is None or node.held:
-        return None
-    eligibility = kept.gate.judge(node, now)
-    copy = glance(sight.view, kept.ds, kept.rest, kept.replaces) if eligibility.run else None
-    if copy is None or copy.revision != state.revision or not tells(known, copy, sight.at):
-        return None
-    return Place(node, eligibility, sight, (copy,), known)
+    def _if_fine(self, node: Node, sight: Sight, known: InstanceRecord) -> Place | None:
+        """The place of a node about which nobody said anything, if it is a fine one."""
+        if sight.view is None or node.held:
+            return None
+        eligibility = self._kept.gate.judge(node, self._now)
+        if not eligibility.run:
+            return None
+        copy = glance(sight.view, self.ds, self._kept.rest, self._kept.replaces)
+        if copy is None or copy.revision != self._state.revision:
+            return None
+        return (
+            Place(node, eligibility, sight, (copy,), known)
+            if tells(known, copy, sight.at)
+            else None
+        )
 
-
-def _copies(
-    state: SetState, node: str, sight: Sight, kept: Kept
-) -> tuple[tuple[Copy, ...], Copy | None]:
-    """The copies on a node, the one to keep first, and the eldest where there are several."""
-    if sight.view is None:
-        return (), None
-    view, copies = kept.judged.get(node, (None, ()))
-    if view is not sight.view:
-        copies = judge_view(sight.view, kept.ds, kept.rest, kept.replaces)
-        kept.judged[node] = sight.view, copies
-    if len(copies) < 2:
-        return copies, None
-    return _by_preference(copies, state.revision), _eldest(node, copies, state)
+    def _copies(self, node: str, sight: Sight) -> tuple[tuple[Copy, ...], Copy | None]:
+        """The copies on a node, the one to keep first; the eldest where there are several."""
+        if sight.view is None:
+            return (), None
+        kept = self._kept
+        view, copies = kept.judged.get(node, (None, ()))
+        if view is not sight.view:
+            copies = judge_view(sight.view, self.ds, kept.rest, kept.replaces)
+            kept.judged[node] = sight.view, copies
+        if len(copies) < 2:
+            return copies, None
+        return _by_preference(copies, self._state.revision), _eldest(node, copies, self._state)
 
 
 class _Instances:

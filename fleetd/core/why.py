@@ -35,7 +35,7 @@ def explain(node: str, ds: Key, world: World, result: Plan, now: float) -> tuple
         return ()
     state = states[0]
     sights = {node: sight_of(world.seen.get(node), world.fleet, world.looked.get(node, now))}
-    (place,) = survey(state, nodes, sights, now).every()
+    (place,) = survey(states, nodes, sights, now)[ds].every()
     lines = [f"{ds} on {node}", f"  eligible: {_eligible(place, now)}", f"  host: {_host(place)}"]
     lines += [f"  copy: {text}" for text in _copies(place)]
     decided = [entry for entry in result.decisions if (entry.node, entry.ds) == (node, ds)]
