@@ -245,7 +245,7 @@ def _outside(settings: Settings, stack: ExitStack, log: EventSink) -> Outside:
     assert state.fleet is not None  # a writer makes what is missing
     store, clock = Memory(state.store), SystemClock()
     jumps: dict[str, Ssh] = {}
-    metrics = Metrics(store, clock, lambda: jumps)
+    metrics = Metrics(store, clock)
     sink = Audience(Several(log, metrics))
     return Outside(
         state=State(store, state.fleet),
@@ -255,7 +255,7 @@ def _outside(settings: Settings, stack: ExitStack, log: EventSink) -> Outside:
         supervisor=Supervisor(os.environ),
         jumps=jumps,
         watch=lambda sources, interval_s: Watching(sources, interval_s).causes(),
-        metrics=metrics.text,
+        scrape=metrics.scrape,
         fresh_id=_fresh_id,
         fresh_key=_fresh_key,
     )

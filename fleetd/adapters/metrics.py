@@ -64,14 +64,15 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for 
 class Metrics:
     """An EventSink that counts, and the text of `/metrics`.
 
-    `hosts` gives the names of the inventory as it is now. To be used on one thread.
+    The hosts are those that joined the inventory (`inventory_changed`) and have not left it. To be
+    used on one thread.
     """
 
-    def __init__(self, store: Store, clock: Clock, hosts: Callable[[], Iterable[str]]) -> None:
-        """Take where the state, the time and the names of the hosts are to be had."""
+    def __init__(self, store: Store, clock: Clock) -> None:
+        """Take where the state and the time are to be had."""
         self._store = store
         self._clock = clock
-        self._names = hosts
+        self._names: set[str] = set()
         self._hosts = HostMetrics()
         for row in store.read(NodeRecord):
             self._hosts.remember(row.name, row.seen)
@@ -152,10 +153,9 @@ class Metrics:
         )
         self._read = Gauge(
             "fleetd_inventory_last_success_timestamp_seconds",
-            "When the inventory was last read, in seconds since the epoch.",
+            "When the inventory was last read, in seconds since the epoch; 0: not yet.",
             registry=registry,
         )
-        self._read.set(self._clock.now())
 
     def emit(self, event: str, **fields: Any) -> None:
         """Count one event; what has no metric is passed over."""
@@ -169,7 +169,7 @@ class Metrics:
         What is called only formats, which is most of the work with thousands of hosts: it touches
         nothing that is shared, and so may run on another thread.
         """
-        names = sorted(set(self._names()))
+        names = sorted(self._names)
         self._hosts.keep(names)
         self._known.set(len(names))
         self._connections.set(self._hosts.connections)
@@ -231,7 +231,11 @@ class Metrics:
         self._failing.set(0)
         self._read.set(self._clock.now())
 
-    _on_inventory_changed = _on_inventory_read
+    def _on_inventory_changed(
+        self, *, joined: Iterable[str], left: Iterable[str], **_: Any
+    ) -> None:
+        self._names.update(joined)
+        self._names.difference_update(left)
 
     def _on_inventory_failed(self, **_: Any) -> None:
         self._failing.set(1)

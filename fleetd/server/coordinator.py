@@ -74,7 +74,8 @@ class Outside:
     """Filled from the inventory: how `hosts` finds a jump host by its name."""
     watch: Callable[[tuple[str, ...], float], AsyncIterator[str]]
     """Tells when sources have to be read again, given them and the interval of programs."""
-    metrics: Callable[[], bytes]
+    scrape: Callable[[], Callable[[], bytes]]
+    """See `Service.scrape`."""
     fresh_id: Callable[[], str]
     fresh_key: Callable[[], bytes]
 
@@ -209,7 +210,7 @@ class Coordinator:
             store=self.outside.state.store,
             inventory=self.sources.inventory,
             client=self.client,
-            metrics=self.outside.metrics,
+            scrape=self.outside.scrape,
             ready=self.ready,
         )
 

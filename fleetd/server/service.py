@@ -36,13 +36,14 @@ class Service:
     """The parts of a running service.
 
     `inventory` is the one in force now. `client` makes the client of one request: it acts, and is
-    audited, as that peer. `metrics` is the text of Prometheus' exposition format. `ready` maps the
-    name of each check to what is missing, "" where nothing is.
+    audited, as that peer. `scrape` reads the metrics as they are now; what it returns only formats
+    them, as Prometheus' text, and may run on another thread. `ready` maps the name of each check to
+    what is missing, "" where nothing is.
     """
 
     loop: Wakes
     store: Heard
     inventory: Callable[[], Inventory]
     client: Callable[[Peer], Local]
-    metrics: Callable[[], bytes]
+    scrape: Callable[[], Callable[[], bytes]]
     ready: Callable[[], Mapping[str, str]]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 import pytest
@@ -41,8 +41,11 @@ class Bench:
     def __init__(self, *hosts: str, rows: tuple[Record, ...] = ()) -> None:
         self.store = FakeStore()
         self.store.commit(Put(row) for row in rows)
-        self.hosts = list(hosts)
-        self.metrics = Metrics(self.store, Now(), lambda: self.hosts)
+        self.metrics = Metrics(self.store, Now())
+        self.change(joined=hosts)
+
+    def change(self, joined: Iterable[str] = (), left: Iterable[str] = ()) -> None:
+        self.metrics.emit("inventory_changed", joined=list(joined), left=list(left), changed=[])
 
     def visit(self, node: str, seconds: float = 0.2, outcome: str = "ok") -> None:
         self.metrics.emit(
@@ -103,21 +106,21 @@ def test_visits_of_a_host_fall_into_their_buckets() -> None:
 
 def test_series_of_a_host_end_when_it_leaves_and_others_keep_their_own() -> None:
     bench = Bench("n1", "n2", "n3")
-    for seconds, node in enumerate(bench.hosts, 1):
+    for seconds, node in enumerate(("n1", "n2", "n3"), 1):
         bench.visit(node, float(seconds))
         bench.metrics.emit("stream", node=node, state="live", why="")
         for _ in range(seconds):
             bench.metrics.emit("connected", node=node, seconds=0.1, again=True)
         repair(bench.metrics, node, "stopped: a.service")
     bench.metrics.emit("quarantined", node="n2", why="another key")
-    bench.hosts.remove("n2")
+    bench.change(left=["n2"])
     assert bench.labelled(node="n2") == set()
     for node, number in (("n1", 1), ("n3", 3)):
         assert bench.value("fleetd_host_visit_duration_seconds_sum", node=node) == number
         assert bench.value("fleetd_host_ssh_reconnects_total", node=node) == number
         assert bench.value("fleetd_host_stream_state", node=node, state="live") == 1
     assert bench.value("fleetd_inventory_hosts") == 2
-    bench.hosts.append("n2")
+    bench.change(joined=["n2"])
     assert bench.labelled(node="n2") == {"fleetd_host_reachable"}, "it begins anew"
 
 
@@ -227,14 +230,16 @@ def test_connections_are_counted_by_host() -> None:
     assert bench.value("fleetd_ssh_connect_duration_seconds_count") == 2
 
 
-@pytest.mark.parametrize("mended", ["inventory_changed", "inventory_read"])
-def test_an_inventory_fails_until_it_is_read(mended: str) -> None:
+def test_an_inventory_fails_until_it_is_read() -> None:
     bench = Bench()
     assert bench.value("fleetd_inventory_failing") == 0
+    assert bench.value("fleetd_inventory_last_success_timestamp_seconds") == 0
     bench.metrics.emit("inventory_failed", why="hosts.yaml: line 3: ...")
     assert bench.value("fleetd_inventory_failing") == 1
-    bench.metrics.emit(mended, joined=1, left=0, changed=0)
+    assert bench.value("fleetd_inventory_last_success_timestamp_seconds") == 0
+    bench.metrics.emit("inventory_read", hosts=3)
     assert bench.value("fleetd_inventory_failing") == 0
+    assert bench.value("fleetd_inventory_last_success_timestamp_seconds") == NOW
 
 
 def daemonset(name: str, **of_status: object) -> list[Record]:
@@ -307,7 +312,7 @@ def test_a_scrape_is_of_one_moment() -> None:
     later = bench.metrics.scrape()
     bench.visit("n1", outcome="lost")
     repair(bench.metrics, "n1", "stopped: x")
-    bench.hosts.clear()
+    bench.change(left=["n1"])
     bench.metrics.text()
     text = later().decode()
     assert 'fleetd_host_reachable{node="n1"} 1' in text

@@ -114,7 +114,7 @@ class Desk:
             store=self.store,
             inventory=lambda: self.inventory,
             client=self.client,
-            metrics=lambda: b"fleetd_up 1\n",
+            scrape=lambda: lambda: b"fleetd_up 1\n",
             ready=lambda: dict(self.checks),
         )
 
