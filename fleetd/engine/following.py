@@ -29,6 +29,8 @@ STREAMS_LABEL = "fleetd/streams"
 """With the value `off`, this host is polled."""
 SAME_S = 1.0
 """Events of one kind of one unit are logged that far apart; each wakes the loop all the same."""
+STEADY_S = 60.0
+"""A stream that lived that long was a good one: the next try after it comes soon."""
 RESUMED_S = 600.0
 """After a longer loss a stream begins anew: the look tells all, and a backlog may be endless."""
 
@@ -41,18 +43,31 @@ class Watcher(Protocol):
         ...
 
     def note_stream(self, node: str, state: StreamState) -> None:
-        """This is how the host is watched from now on."""
+        """This is how the host is watched from now on; look at it when that begins or ends."""
         ...
 
 
 class _Stream:
     """One host of the inventory, whatever becomes of its connections."""
 
-    __slots__ = ("cursor", "failures", "heard", "hurried", "last", "name", "ssh", "state", "why")
+    __slots__ = (
+        "cursor",
+        "failures",
+        "heard",
+        "hurried",
+        "last",
+        "name",
+        "off",
+        "ssh",
+        "state",
+        "why",
+    )
 
-    def __init__(self, name: str, ssh: Ssh) -> None:
+    def __init__(self, name: str, ssh: Ssh, off: str) -> None:
         self.name = name
         self.ssh = ssh
+        self.off = off
+        """Why it is not to be followed; "" when it is."""
         self.state: StreamState | None = None
         self.why = ""
         self.cursor = ""
@@ -99,17 +114,17 @@ class Following:
 
     def take_inventory(self, inventory: Inventory) -> None:
         """Follow these hosts from now on, and no other."""
-        hosts = {host.name: host for host in inventory.hosts}
+        wanted = {host.name: (host.ssh, self._off(host)) for host in inventory.hosts}
         for name, stream in list(self._streams.items()):
-            if name not in hosts or hosts[name].ssh != stream.ssh or self._off(hosts[name]):
+            if wanted.get(name) != (stream.ssh, stream.off):
                 del self._streams[name]
                 if task := self._tasks.pop(name, None):
                     task.cancel()
-        for host in inventory.hosts:
-            if host.name not in self._streams:
-                self._streams[host.name] = stream = _Stream(host.name, host.ssh)
-                if why := self._off(host):
-                    self._tell(stream, StreamState.POLLING, why)
+        for name, (ssh, off) in wanted.items():
+            if name not in self._streams:
+                self._streams[name] = stream = _Stream(name, ssh, off)
+                if off:
+                    self._tell(stream, StreamState.POLLING, off)
                 else:
                     self._start(stream)
 
@@ -123,7 +138,7 @@ class Following:
     def hurry(self, node: str) -> None:
         """The host was just reached: open its stream now, if that waits for its next try."""
         stream = self._streams.get(node)
-        if stream is not None and stream.state is StreamState.DOWN and stream.hurried is not None:
+        if stream is not None and stream.hurried is not None:
             stream.hurried.set()
 
     async def run(self) -> None:
@@ -132,7 +147,7 @@ class Following:
             self._group = group
             try:
                 for stream in self._streams.values():
-                    if stream.state is None:
+                    if not stream.off:
                         self._start(stream)
                 await asyncio.get_running_loop().create_future()
             finally:
@@ -147,14 +162,11 @@ class Following:
     async def _keep(self, stream: _Stream) -> None:
         """Open the stream of one host, again and again."""
         while True:
-            was_live = stream.state is StreamState.LIVE
-            end, lived = await self._listen(stream)
-            stream.failures = 0 if lived else stream.failures + 1
+            end = await self._listen(stream)
+            stream.failures = 1 if end.lived_s >= STEADY_S else stream.failures + 1
             if end.silent:
                 self._sink.emit("stream_replaced", node=stream.name, why=end.why)
             self._tell(stream, end.state, end.why)
-            if lived or was_live:
-                self._watcher.wake(stream.name, f"stream lost: {end.why}")
             stream.hurried = asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause(stream)):
@@ -162,22 +174,21 @@ class Following:
             stream.hurried = None
 
     def _pause(self, stream: _Stream) -> float:
-        pace = self._pace
-        if stream.state is StreamState.POLLING:
-            pause = pace.deaf_s
-        else:
-            pause = min(pace.longest_s, pace.back_off_s * 2.0 ** min(stream.failures - 1, 10))
+        deaf = stream.state is StreamState.POLLING
+        first = self._pace.longest_s if deaf else self._pace.back_off_s
+        longest = self._pace.deaf_s if deaf else self._pace.longest_s
+        pause = min(longest, first * 2.0 ** min(stream.failures - 1, 10))
         return pause * (0.75 + randbelow(512) / 1024)
 
-    async def _listen(self, stream: _Stream) -> tuple[Ended, bool]:
-        """Open the stream and take what it tells, to its end; whether it ever was live."""
-        turns = self._turns_lost if stream.failures else self._turns
+    async def _listen(self, stream: _Stream) -> Ended:
+        """Open the stream and take what it tells, to its end."""
+        turns = self._turns_lost if stream.failures > 1 else self._turns
         await turns.acquire()
         listening = Listening(
             self._pace,
             self._clock.monotonic,
             release=turns.release,
-            on_live=lambda: self._live(stream),
+            on_live=lambda: self._tell(stream, StreamState.LIVE, "its journal tells"),
             on_event=lambda event, lag: self._event(stream, event, lag),
         )
         output = None
@@ -191,16 +202,11 @@ class Following:
             pass
         finally:
             listening.close()
-        return listening.ended(output), listening.live
+        return listening.ended(output)
 
     def _cursor(self, stream: _Stream) -> str:
         recent = self._clock.monotonic() - stream.heard < RESUMED_S
         return stream.cursor if recent else ""
-
-    def _live(self, stream: _Stream) -> None:
-        stream.failures = 0
-        self._tell(stream, StreamState.LIVE, "its journal tells")
-        self._watcher.wake(stream.name, "stream opened")
 
     def _event(self, stream: _Stream, event: HostEvent, lag: float | None) -> None:
         now = self._clock.monotonic()

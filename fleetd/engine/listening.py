@@ -42,11 +42,15 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What became of a stream: how the host is watched now, and why. `silent`: it was live."""
+    """What became of a stream: how the host is watched now, and why.
+
+    `silent`: it was live, and said nothing any more; `lived_s`: for how long it was live.
+    """
 
     state: StreamState
     why: str
     silent: bool = False
+    lived_s: float = 0.0
 
 
 class Listening:
@@ -68,7 +72,7 @@ class Listening:
         "_release",
         "_said",
         "begun",
-        "live",
+        "live_since",
         "nonce",
         "timer",
     )
@@ -98,7 +102,8 @@ class Listening:
         self._flooded = False
         self.nonce = token_hex(8)
         self._mark = begin_mark(self.nonce).encode()
-        self.begun = self.live = False
+        self.begun = False
+        self.live_since: float | None = None
         self.timer: asyncio.Timeout | None = None
 
     def close(self) -> None:
@@ -140,8 +145,13 @@ class Listening:
             return
         self._wait(self._pace.beat_s + self._pace.grace_s)
         if not self.live:
-            self.live = True
+            self.live_since = self._clock()
             self._on_live()
+
+    @property
+    def live(self) -> bool:
+        """Whether the journal is known to tell."""
+        return self.live_since is not None
 
     def _wait(self, seconds: float) -> None:
         if self.timer is not None and not self.timer.expired():
@@ -149,17 +159,25 @@ class Listening:
 
     def ended(self, output: Output | None) -> Ended:
         """What to make of its end; None: it was given up."""
-        if self._flooded:
-            return Ended(StreamState.POLLING, "it said too much at once")
+        lived_s = 0.0 if self.live_since is None else self._clock() - self.live_since
+        polling = self._deaf(output)
+        if polling:
+            return Ended(StreamState.POLLING, polling, lived_s=lived_s)
         if output is None and self.live:
-            return Ended(StreamState.DOWN, "its journal fell silent", silent=True)
-        if output is None and self.begun:
-            told = f": {self._said}" if self._said else ""
-            return Ended(StreamState.POLLING, f"its journal tells nothing{told}")
+            why = "its journal fell silent"
+            return Ended(StreamState.DOWN, why, silent=True, lived_s=lived_s)
         if output is None:
             return Ended(StreamState.DOWN, "it did not begin to tell in time")
-        if output.status is not None and self.begun and not self.live:
-            return Ended(StreamState.POLLING, self._said or "its journal cannot be read")
-        said = output.stderr.decode("utf-8", "replace")
-        why = clean(output.error or self._said or " ".join(said.split()))
-        return Ended(StreamState.DOWN, why or "its stream ended")
+        said = " ".join(output.stderr.decode("utf-8", "replace").split())
+        why = clean(output.error or self._said or said) or "its stream ended"
+        return Ended(StreamState.DOWN, why, lived_s=lived_s)
+
+    def _deaf(self, output: Output | None) -> str:
+        """Why a host that answers cannot be followed; "" when that is not it."""
+        if self._flooded:
+            return "it said too much at once"
+        if not self.begun or self.live:
+            return ""
+        if output is None:
+            return f"its journal tells nothing{f': {self._said}' if self._said else ''}"
+        return "" if output.status is None else self._said or "its journal cannot be read"

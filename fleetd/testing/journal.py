@@ -62,6 +62,10 @@ class SimJournal:
         self._kept: deque[_Line] = deque(maxlen=KEPT)
         self._ears: list[Ears] = []
 
+    def is_followed(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._ears)
+
     def follow(self, nonce: str, request: Follow, ears: Ears) -> Callable[[], None]:
         """Tell from now on, or from the cursor on; returns what ends that."""
         self._ears.append(ears)

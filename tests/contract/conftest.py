@@ -16,7 +16,7 @@ from fleetd.adapters.ssh import SshTransport
 from fleetd.core.facts import Runtime
 from fleetd.core.node import Ssh
 from fleetd.host import wire
-from fleetd.host.requests import Exec, Load
+from fleetd.host.requests import Exec, Follow, Load
 from fleetd.ports import Output
 from fleetd.testing.fleet import FakeFleet, address
 from fleetd.testing.hosts import SimHost
@@ -35,6 +35,10 @@ class Stage:
     stdin_of: Callable[[tuple[str, ...]], bytes]
     digest_of: Callable[[bytes], bytes]
     """The stdin that has the host take so many bytes after it, and tell their sha256, or fail."""
+    follow_stdin: bytes
+    """What has the host tell something at once, and then go on until its stdin ends."""
+    telling: Callable[[], bool]
+    """Whether it still does so, by its own account."""
 
     async def run(self, *words: str, timeout_s: float = 20, limit: int = 1 << 20) -> Output:
         """Have the host run a command."""
@@ -81,6 +85,17 @@ def scripted_digest(data: bytes) -> bytes:
     return b"%d\n%s" % (len(script), script)
 
 
+def typed_follow() -> bytes:
+    """A simulated host tells that it begins, and that its journal tells."""
+    return wire.encode(Follow(), "0123456789abcdef")
+
+
+def scripted_follow(alive: Path) -> bytes:
+    """A real shell says something, and leaves a mark for as long as its stdin is open."""
+    script = f"touch {alive}; echo telling; cat >/dev/null; rm {alive}".encode()
+    return b"%d\n%s" % (len(script), script)
+
+
 @pytest.fixture(params=STAGES)
 async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
     opening = {"in-process": _in_process, "simulated-ssh": _simulated, "sshd": _real}
@@ -91,20 +106,27 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @asynccontextmanager
 async def _in_process(home: Path) -> AsyncIterator[Stage]:
-    yield Stage(FakeFleet([NAME]), Ssh(address(NAME)), typed, typed_digest)
+    fleet = FakeFleet([NAME])
+    telling = fleet.hosts[NAME].journal.is_followed
+    yield Stage(fleet, Ssh(address(NAME)), typed, typed_digest, typed_follow(), telling)
 
 
 @asynccontextmanager
 async def _simulated(home: Path) -> AsyncIterator[Stage]:
     (at,) = addresses(1)
-    async with serve({at: SimHost(NAME, time.monotonic)}, home) as served:
-        yield Stage(SshTransport(lambda _name: None), served.ssh(at), typed, typed_digest)
+    host = SimHost(NAME, time.monotonic)
+    async with serve({at: host}, home) as served:
+        transport = SshTransport(lambda _name: None)
+        follow = (typed_follow(), host.journal.is_followed)
+        yield Stage(transport, served.ssh(at), typed, typed_digest, *follow)
 
 
 @asynccontextmanager
 async def _real(home: Path) -> AsyncIterator[Stage]:
     async with sshd(home / "sshd") as server:
-        yield Stage(SshTransport(lambda _name: None), server.trust(), scripted, scripted_digest)
+        transport, alive = SshTransport(lambda _name: None), home / "telling"
+        follow = (scripted_follow(alive), alive.exists)
+        yield Stage(transport, server.trust(), scripted, scripted_digest, *follow)
 
 
 @pytest.fixture
