@@ -271,8 +271,13 @@ class Loop:
         self.looked = 0
 
     def _learn_nodes(self) -> Mapping[str, NodeRecord]:
-        """Write down what was seen since the last decision."""
-        met = [node for node in self.nodes.values() if node.name in self.seen]
+        """Write down what was seen since the last decision; of who is forgotten, nothing."""
+        met = [
+            node
+            for node in self.nodes.values()
+            if node.name in self.seen
+            and (not node.left or self.store.read(NodeRecord, name=node.name))
+        ]
         return write_looks(self.store, self.audience, met, self.seen, self.clock.now())
 
     def _world(self, nodes: tuple[Node, ...], seen: Mapping[str, Part[Observation]]) -> World:
@@ -435,7 +440,7 @@ class Loop:
         """An action has ended: take in what it showed; what is not known has to be looked at."""
         name = step.action.node
         with self._quietly():
-            record_steps(self.store, (step,), self.clock.now())
+            record_steps(self.store, (step,), self.clock.now(), who=self.executor.fence.who)
         self.tries.end(step)
         self.held.checks.pop(name, None)
         if isinstance(step.seen, Known):
