@@ -21,6 +21,9 @@ BUCKETS: Final = (0.1, 0.5, 2.5, 10.0, 60.0)
 each is a series per host; `fleetd_visit_duration_seconds` has finer ones for the fleet."""
 STATES: Final = ("live", "polling", "down")
 """Of a stream; a host whose stream was never spoken of has none of them."""
+OFF: Final = "off"
+"""Of a stream that is not wanted: it is in none of the states."""
+_SAID = (*STATES, OFF)
 _WIDTH = len(BUCKETS) + 1
 
 HELP: Final[Mapping[str, tuple[str, str]]] = {
@@ -51,7 +54,7 @@ HELP: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "fleetd_host_stream_state": (
         "gauge",
-        "1 for the state in which the host's event stream is, 0 for the others.",
+        "1 for the state in which the host's event stream is, 0 for the others; all 0 when off.",
     ),
 }
 
@@ -70,7 +73,7 @@ class HostMetrics:
         self._reachable = bytearray()
         self._connected = bytearray()
         self._streams = bytearray()
-        """0 where nothing was said, else 1 + the place in `STATES`."""
+        """0 where nothing was said, else 1 + the place in `_SAID`."""
         self._repairs: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._quarantined: set[str] = set()
 
@@ -99,8 +102,8 @@ class HostMetrics:
         self._connected[self._row(name)] = 0
 
     def stream(self, name: str, state: str) -> None:
-        """Take the state of a stream, one of `STATES`."""
-        self._streams[self._row(name)] = 1 + STATES.index(state)
+        """Take the state of a stream, one of `STATES` or `OFF`."""
+        self._streams[self._row(name)] = 1 + _SAID.index(state)
 
     def quarantined(self, name: str) -> None:
         """Take a host that is not to be trusted until a visit to it is answered again."""

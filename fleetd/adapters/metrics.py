@@ -25,7 +25,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from fleetd import __version__
-from fleetd.adapters.host_metrics import HostMetrics
+from fleetd.adapters.host_metrics import OFF, HostMetrics
+from fleetd.adapters.sinks import is_off
 from fleetd.core.copies import DamageKind
 from fleetd.core.records import (
     NodeRecord,
@@ -212,8 +213,8 @@ class Metrics:
         if outcome == "done":
             self._hosts.repaired(node, drift(action, reason, detail))
 
-    def _on_stream(self, *, node: str, state: str, **_: Any) -> None:
-        self._hosts.stream(node, str(state))
+    def _on_stream(self, *, node: str, state: str, why: str, **_: Any) -> None:
+        self._hosts.stream(node, OFF if is_off(why) else str(state))
 
     def _on_stream_event(self, *, lag_s: float | None, **_: Any) -> None:
         if lag_s is None:

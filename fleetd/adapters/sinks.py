@@ -23,6 +23,8 @@ from fleetd.ports import EventSink
 Form = Literal["auto", "json", "console"]
 Level = Literal["debug", "info", "warning", "error"]
 
+NAMED: Final = 100
+"""So many items of a list stand in a line."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _PRIORITY: Final[Mapping[str, int]] = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 
@@ -96,7 +98,7 @@ class LogSink:
             return
         write: Callable[..., Any] = getattr(self._logger, level)
         with contextlib.suppress(OSError):
-            write(event, **said)
+            write(event, **{name: _short(value) for name, value in said.items()})
 
 
 class Levels:
@@ -129,7 +131,8 @@ class Levels:
             case "connected":
                 return "info" if fields["again"] else "debug", fields
             case "stream":
-                return "warning" if fields["state"] == "polling" else "debug", fields
+                polling = fields["state"] == "polling" and not is_off(fields["why"])
+                return "warning" if polling else "debug", fields
             case _:
                 return _LEVELS.get(event, "debug"), fields
 
@@ -169,6 +172,18 @@ class Silence:
 
     def emit(self, event: str, **fields: Any) -> None:
         """Forget it."""
+
+
+def is_off(why: str) -> bool:
+    """Whether a stream is polled since somebody wants it so, by what its event says."""
+    return why.endswith(" off")
+
+
+def _short(value: object) -> object:
+    """A list of thousands of hosts would be cut by the journal, in the middle of a line."""
+    if isinstance(value, list | tuple) and len(value) > NAMED:
+        return [*value[:NAMED], f"and {len(value) - NAMED} more"]
+    return value
 
 
 def _is_journal(stream: TextIO) -> bool:

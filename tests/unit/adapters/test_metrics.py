@@ -4,11 +4,13 @@ import json
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fleetd.adapters.metrics import ROLLOUT_STATES, Metrics, drift
+from fleetd.core.node import Host, Inventory, Ssh
 from fleetd.core.records import (
     NodeRecord,
     ObjectRecord,
@@ -18,6 +20,8 @@ from fleetd.core.records import (
     StatusRecord,
 )
 from fleetd.core.status import Condition, Status
+from fleetd.core.stream import StreamState
+from fleetd.engine.following import STREAMS_LABEL, Following
 from fleetd.ports import Drop, Put
 from fleetd.testing.store import FakeStore
 
@@ -180,6 +184,37 @@ def test_a_stream_is_in_one_state() -> None:
     }
     assert states == {"live": 0, "polling": 1, "down": 0}
     assert "fleetd_host_stream_state" not in bench.labelled(node="n2")
+
+
+@pytest.mark.parametrize(
+    ("enabled", "label", "states"),
+    [
+        (False, "", {"live": 0, "polling": 0, "down": 0}),
+        (True, "off", {"live": 0, "polling": 0, "down": 0}),
+    ],
+    ids=["by setting", "by label"],
+)
+def test_a_stream_that_is_not_wanted_is_no_trouble(
+    enabled: bool, label: str, states: dict[str, int]
+) -> None:
+    """Held to what the streams themselves say of it."""
+    bench = Bench("n1")
+    host = Host("n1", Ssh("192.0.2.1"), labels={STREAMS_LABEL: label} if label else {})
+
+    class Watcher:
+        def wake(self, node: str, why: str) -> None:
+            raise AssertionError("nothing happened")
+
+        def note_stream(self, node: str, state: StreamState) -> None:
+            pass
+
+    hosts: Any = None  # nobody is followed
+    following = Following(hosts, Watcher(), Now(), bench.metrics, enabled=enabled)
+    following.take_inventory(Inventory((host,), ()))
+    found = {
+        state: bench.value("fleetd_host_stream_state", node="n1", state=state) for state in states
+    }
+    assert found == states
 
 
 def test_a_quarantine_ends_with_an_answer() -> None:

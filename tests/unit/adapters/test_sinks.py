@@ -65,11 +65,14 @@ def ended(outcome: str) -> dict[str, Any]:
         ("connected", {"node": "n1", "again": True}, "info"),
         ("stream", {"node": "n1", "state": "live", "why": ""}, "debug"),
         ("stream", {"node": "n1", "state": "polling", "why": "no journal"}, "warning"),
+        ("stream", {"node": "n1", "state": "polling", "why": "streams are turned off"}, "debug"),
         ("stream_event", {"node": "n1", "why": "unit", "lag_s": 0.1}, "debug"),
         ("inventory_failed", {"why": "no such file"}, "error"),
         ("inventory_changed", {"joined": 1}, "info"),
         ("quarantined", {"node": "n1", "why": "another key"}, "error"),
         ("service_started", {}, "info"),
+        ("settings_failed", {"why": "line 3"}, "error"),
+        ("restart_needed", {"settings": ["socket"]}, "warning"),
         ("what_a_later_fleetd_tells", {}, "debug"),
     ],
 )
@@ -83,6 +86,15 @@ def test_what_changes_or_troubles_is_told_and_the_rest_is_not(
     every = io.StringIO()
     LogSink(form="json", debug=True, stream=every).emit(event, **fields)
     assert [line["level"] for line in lines(every)] == [level]
+
+
+def test_a_list_of_thousands_is_cut_and_says_so() -> None:
+    out = io.StringIO()
+    joined = [f"n{number:04}" for number in range(5000)]
+    LogSink(form="json", stream=out).emit("inventory_changed", joined=joined, left=["x"])
+    (line,) = lines(out)
+    assert line["joined"] == [*joined[:100], "and 4900 more"]
+    assert line["left"] == ["x"]
 
 
 def test_trouble_is_told_when_it_begins_changes_and_ends() -> None:
