@@ -6,81 +6,112 @@ one may do nothing. Every answer is JSON, every error a Status.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
-from fleetd.api import reading
-from fleetd.api.reports import Query, Shape
-from fleetd.server import health, resources
+from fleetd.errors import InvalidInput, NotFound, Refused, StateHeld
+from fleetd.server import bodies, health, resources
+from fleetd.server.hub import Hub
+from fleetd.server.looking import Looks
+from fleetd.server.marking import NodeWrites
 from fleetd.server.peers import NOBODY, Peer, Right
 from fleetd.server.resources import Resource
 from fleetd.server.service import Service
 from fleetd.server.status import Failure, failure_of
+from fleetd.server.writing import Writes
 
 Handler = Callable[[Request], Awaitable[Response]]
+Verb = Callable[[Resource, Request, Peer], Awaitable[Response]]
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+LISTED = {"GET": "list", "HEAD": "list"}
+ADDED = {"POST": "create"}
+OBJECT = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
-def build(service: Service) -> Starlette:
-    """The whole API over a service, for its Unix socket."""
+def build(service: Service, *, verbs: Sequence[BaseRoute] = ()) -> Starlette:
+    """The whole API over a service, for its Unix socket; `verbs` are the routes of `verbs.py`."""
     api = _Api(service)
     return Starlette(
         routes=[
+            *verbs,
             *health.health_routes(service),
             health.metrics_route(service),
             health.version_route(),
             *_discovery(),
             *(route for resource in resources.RESOURCES for route in api.routes(resource)),
         ],
-        exception_handlers={HTTPException: _http_failure, Exception: _failure},
+        exception_handlers={HTTPException: _http_failure, Failure: _failure, Exception: _failure},
     )
 
 
 class _Api:
-    """The handlers of resources."""
+    """Which method of which path is which verb of which resource."""
 
     def __init__(self, service: Service) -> None:
-        self._service = service
+        self._looks = Looks(Hub(service))
+        self._writes = Writes(service, self._looks)
+        self._nodes = NodeWrites(service, self._looks)
 
     def routes(self, resource: Resource) -> list[Route]:
-        """Where a resource is found."""
-        everything = partial(self._collection, resource)
-        one = partial(self._object, resource)
-        paths = dict.fromkeys((resource.everywhere, resource.within))
-        found = [Route(path, _guarded(everything)) for path in paths]
-        found.append(Route(f"{resource.within}/{{name}}", _guarded(one)))
+        """Where a resource is found, and its objects."""
+        one = f"{resource.within}/{{name}}"
+        paths: dict[str, dict[str, str]] = {
+            resource.everywhere: LISTED,
+            resource.within: LISTED | ADDED,
+            one: OBJECT,
+        }
         if resource is resources.DAEMONSETS:
-            found.append(Route(f"{resource.within}/{{name}}/status", _guarded(one)))
-        return found
-
-    async def _collection(self, resource: Resource, request: Request) -> Response:
-        return JSONResponse(
-            {
-                "kind": f"{resource.kind}List",
-                "apiVersion": resource.api_version,
-                "metadata": {},
-                "items": self._read(resource, request, ""),
-            }
-        )
-
-    async def _object(self, resource: Resource, request: Request) -> Response:
-        name = request.path_params["name"]
-        items = [
-            item for item in self._read(resource, request, name) if item["metadata"]["name"] == name
+            paths[f"{one}/status"] = {"GET": "get", "HEAD": "get"}
+        return [
+            Route(path, self._endpoint(resource, verbs), methods=METHODS)
+            for path, verbs in paths.items()
         ]
-        if not items:
-            raise Failure(404, f'{resource.plural} "{name}" not found', details=resource.details)
-        return JSONResponse(items[0])
 
-    def _read(self, resource: Resource, request: Request, name: str) -> list[Shape]:
-        query = Query(request.path_params.get("namespace"), name)
-        return reading.get(self._service.store, self._service.inventory, resource.plural, query)
+    def _endpoint(self, resource: Resource, verbs: Mapping[str, str]) -> Handler:
+        handlers = self._handlers(resource)
+        known = {method: handlers[verb] for method, verb in verbs.items() if verb in resource.verbs}
+
+        async def endpoint(request: Request) -> Response:
+            peer = peer_of(request, Right.READ if request.method in LISTED else Right.OPERATE)
+            handler = known.get(request.method)
+            if handler is None:
+                what = f"{request.method} is not possible at {request.url.path}"
+                raise Failure(405, f"{what}; {resource.instead}" if resource.instead else what)
+            _check_accept(request)
+            try:
+                return await handler(resource, request, peer)
+            except (InvalidInput, NotFound, Refused, StateHeld) as error:
+                name = request.path_params.get("name")
+                details = ({"name": name} if name else {}) | resource.details
+                raise failure_of(error, details) from error
+
+        return endpoint
+
+    def _handlers(self, resource: Resource) -> Mapping[str, Verb]:
+        writes = self._nodes if resource is resources.NODES else self._writes
+        return {
+            "get": self._looks.get,
+            "list": self._looks.collection,
+            "create": self._writes.create,
+            "update": writes.update,
+            "patch": writes.patch,
+            "delete": self._writes.delete,
+        }
+
+
+def _check_accept(request: Request) -> None:
+    """JSON is what there is."""
+    accepted = request.headers.get("accept") or "*/*"
+    kinds = {part.partition(";")[0].strip().lower() for part in accepted.split(",")}
+    if not kinds & {"*/*", "application/*", bodies.JSON}:
+        raise Failure(406, f"{accepted} cannot be given; {bodies.JSON} can")
 
 
 def peer_of(request: Request, needed: Right) -> Peer:
@@ -92,17 +123,6 @@ def peer_of(request: Request, needed: Right) -> Peer:
     return peer
 
 
-def _guarded(handler: Handler) -> Handler:
-    """Only for those who may do what the method means."""
-
-    async def endpoint(request: Request) -> Response:
-        reads = request.method in {"GET", "HEAD"}
-        peer_of(request, Right.READ if reads else Right.OPERATE)
-        return await handler(request)
-
-    return endpoint
-
-
 def _discovery() -> list[Route]:
     told: dict[str, dict[str, Any]] = {
         "/api": resources.versions(),
@@ -112,10 +132,11 @@ def _discovery() -> list[Route]:
     }
 
     def answering(document: dict[str, Any]) -> Handler:
-        async def endpoint(_: Request) -> Response:
+        async def endpoint(request: Request) -> Response:
+            peer_of(request, Right.READ)
             return JSONResponse(document)
 
-        return _guarded(endpoint)
+        return endpoint
 
     return [Route(path, answering(document)) for path, document in told.items()]
 

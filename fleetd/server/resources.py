@@ -24,6 +24,8 @@ class Resource:
     short: tuple[str, ...] = ()
     namespaced: bool = True
     verbs: tuple[str, ...] = READS
+    instead: str = ""
+    """What to do instead of a verb that is not there."""
 
     @property
     def details(self) -> dict[str, str]:
@@ -47,11 +49,23 @@ DAEMONSETS = Resource(
     "daemonsets", "daemonset", "DaemonSet", "apps/v1", ("ds",), verbs=(*READS, *WRITES)
 )
 NODES = Resource(
-    *("nodes", "node", "Node", "v1", ("no",)), namespaced=False, verbs=(*READS, "patch", "update")
+    *("nodes", "node", "Node", "v1", ("no",)),
+    namespaced=False,
+    verbs=(*READS, "patch", "update"),
+    instead="nodes are the hosts of the inventory: add them there, or take them out",
 )
-PODS = Resource("pods", "pod", "Pod", "v1", ("po",), verbs=(*READS, "delete"))
-EVENTS = Resource("events", "event", "Event", "v1", ("ev",))
-REVISIONS = Resource("controllerrevisions", "controllerrevision", "ControllerRevision", "apps/v1")
+PODS = Resource(
+    *("pods", "pod", "Pod", "v1", ("po",)),
+    verbs=(*READS, "delete"),
+    instead="pods are the copies of a DaemonSet: change that",
+)
+EVENTS = Resource(
+    *("events", "event", "Event", "v1", ("ev",)), instead="events are written by fleetd alone"
+)
+REVISIONS = Resource(
+    *("controllerrevisions", "controllerrevision", "ControllerRevision", "apps/v1"),
+    instead="revisions follow from their DaemonSet: change that",
+)
 CONFIGMAPS = Resource(
     "configmaps", "configmap", "ConfigMap", "v1", ("cm",), verbs=(*READS, *WRITES)
 )
