@@ -162,7 +162,12 @@ def _failed(error: Exception, invocation: Invocation) -> int:
 
 
 def _stopped(stop: BaseException, invocation: Invocation) -> int:
-    if invocation.mutating:
+    if invocation.mutating and invocation.apart:
+        say(
+            "fleetd: nobody waits any more; the service has what was asked for and goes on with it. "
+            "`fleetd rollout status ds/NAME` tells how far it is."
+        )
+    elif invocation.mutating:
         say(
             "fleetd: stopped. What a host was doing ends there by itself; the state is whole, "
             "and `fleetd reconcile` goes on from here."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 
 import click
 
@@ -105,7 +106,8 @@ def logs(
                 lines=lines,
             )
         )
-        async for host, text in stream:
-            write(line(f"{host}: {text}" if of_all else text))
+        async with aclosing(stream):
+            async for host, text in stream:
+                write(line(f"{host}: {text}" if of_all else text))
 
     invocation.ask(copy)

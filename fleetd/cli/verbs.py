@@ -54,6 +54,8 @@ class Invocation:
     serve: Serve
     flags: Flags = field(default_factory=Flags)
     mutating: bool = False
+    apart: bool = False
+    """Whether a service does the work."""
 
     def settings(self) -> Settings:
         """The settings of this call; raises InvalidInput."""
@@ -69,6 +71,7 @@ class Invocation:
             assert task is not None
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
             async with self.open_client(settings, mutating=mutating) as client:
+                self.apart = client.apart
                 return await work(client)
 
         return asyncio.run(run())

@@ -1,13 +1,13 @@
 """What every verb asks for: one Protocol, whoever answers it.
 
-Today the answer comes from this process (`Local`); a client that speaks to a running service is the
-second form. Objects cross as plain dicts in Kubernetes' shapes, so that both forms print alike.
-Read-only calls take no lock and write nothing.
+The answer comes from this process (`Local`) or from a running service (`Remote`). Objects cross as
+plain dicts in Kubernetes' shapes, so that both forms print alike. Read-only calls take no lock and
+write nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from fleetd.api.reports import (
@@ -62,6 +62,11 @@ class Reads(Protocol):
 
 class Client(Reads, Protocol):
     """Every verb of the command line, one method each; `Query.refresh` looks at the hosts first."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether another process does the work, and goes on with it when this one leaves."""
+        ...
 
     async def validate(self, specs: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Check documents: (objects as `kind/name`, notes); InvalidInput holds every problem."""
@@ -172,8 +177,8 @@ class Client(Reads, Protocol):
         """Change taints: `key=value:Effect`, `key:Effect-`, `key-`; the line to print."""
         ...
 
-    def logs(self, query: LogQuery) -> AsyncIterator[tuple[str, str]]:
-        """Lines as they come, as (node, line)."""
+    def logs(self, query: LogQuery) -> AsyncGenerator[tuple[str, str], None]:
+        """Lines as they come, as (node, line); closing it ends them on the hosts, too."""
         ...
 
     async def exec(

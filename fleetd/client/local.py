@@ -7,7 +7,7 @@ works without one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol
 
@@ -75,6 +75,7 @@ class State(Protocol):
 class Local:
     """A fleetd in this process, over its adapters. `fresh_id` and `fresh_key` make what is new."""
 
+    apart = False
     state: State
     transport: Transport
     streams: Streams
@@ -341,7 +342,7 @@ class Local:
 
     # -- hosts -------------------------------------------------------------------------------
 
-    async def logs(self, query: LogQuery) -> AsyncIterator[tuple[str, str]]:
+    async def logs(self, query: LogQuery) -> AsyncGenerator[tuple[str, str], None]:
         """Lines of a pod, or of all pods of `ds/NAME`."""
         session = self._session(forget=True)
         copies = streams.copies_of(

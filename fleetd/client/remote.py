@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -53,6 +53,7 @@ class Caller:
 class Remote:
     """A fleetd that runs elsewhere on this machine, behind the socket at `path`."""
 
+    apart = True
     path: str
     caller: Caller
     stdin: BinaryIO
@@ -194,10 +195,10 @@ class Remote:
 
     # -- hosts -------------------------------------------------------------------------------
 
-    async def logs(self, query: LogQuery) -> AsyncIterator[tuple[str, str]]:
+    async def logs(self, query: LogQuery) -> AsyncGenerator[tuple[str, str], None]:
         """Lines as they come; leaving the iteration ends them on the hosts, too."""
         form = form_of(Client.logs)
-        async with wire.call(self.path, form.name, self._line(form, query=query)) as answer:
+        async with wire.Calling(self.path, form.name, self._line(form, query=query)) as answer:
             async for said in answer.lines:
                 match said:
                     case {"line": [node, text]}:
@@ -275,7 +276,7 @@ class Remote:
                 progress(event, fields)
 
         try:
-            async with wire.call(self.path, form.name, line, file) as answer:
+            async with wire.Calling(self.path, form.name, line, file) as answer:
                 return cast("T", await _heard(form, answer, listen, write))
         except wire.Gone as gone:
             raise _lost(form, begun=begun, why=str(gone)) from gone

@@ -17,7 +17,6 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -128,29 +127,48 @@ def _not_allowed(place: Path) -> str:
     return f"the service's socket {place} is not for you: {closed} is for the group {group}"
 
 
-@asynccontextmanager
-async def call(
-    path: str, verb: str, line: bytes, archive: BinaryIO | None = None
-) -> AsyncIterator[Answer]:
-    """Ask the service for a verb; `archive` follows the line, read as it is sent.
+class Calling:
+    """A call under way: an asynchronous context that gives its answer, and ends with it.
 
-    Raises:
-        Refused: the service speaks another wire than we do, or we may not connect.
-        Gone: there is no service any more.
+    `archive` follows the line, read as it is sent. Leaving the context hangs up.
     """
-    made = await reach(path)
-    if made is None:
-        raise Gone(f"no service answers at {path} any more")
-    reader, writer = await asyncio.open_unix_connection(sock=made)
-    exchange = _Exchange(path, reader, writer)
-    sending = asyncio.create_task(exchange.send(verb, line, archive), name="sending")
-    try:
-        head = await exchange.head()
-        yield Answer(head, exchange.lines())
-    finally:
-        sending.cancel()
-        writer.close()
-        await asyncio.gather(sending, return_exceptions=True)
+
+    def __init__(self, path: str, verb: str, line: bytes, archive: BinaryIO | None = None) -> None:
+        """Take the socket, the verb, and what to send; nothing is sent yet."""
+        self._path = path
+        self._request = (verb, line, archive)
+        self._writer: asyncio.StreamWriter | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Answer:
+        """Send the request, and wait for the answer to begin.
+
+        Raises:
+            Refused: the service speaks another wire than we do, or we may not connect.
+            Gone: there is no service any more.
+        """
+        made = await reach(self._path)
+        if made is None:
+            raise Gone(f"no service answers at {self._path} any more")
+        reader, self._writer = await asyncio.open_unix_connection(sock=made)
+        exchange = _Exchange(self._path, reader, self._writer)
+        self._sending = asyncio.create_task(exchange.send(*self._request), name="sending")
+        try:
+            return Answer(await exchange.head(), exchange.lines())
+        except BaseException:
+            await self._hang_up()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        """Hang up."""
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
 
 
 @dataclass(slots=True)
@@ -159,6 +177,9 @@ class _Exchange:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     http: h11.Connection = field(default_factory=lambda: h11.Connection(h11.CLIENT))
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the service wants the body. One that refuses does not: it closes, and what was
+    written then would cost us its answer."""
 
     async def send(self, verb: str, line: bytes, archive: BinaryIO | None) -> None:
         """Send the request. A service that answers before its end is sent no more."""
@@ -172,10 +193,12 @@ class _Exchange:
                 (VERSION_HEADER, __version__),
                 ("content-type", "application/json"),
                 ("content-length", str(length)),
+                ("expect", "100-continue"),
             ],
         )
         with contextlib.suppress(ConnectionError):
             await self._put(request)
+            await self.wanted.wait()
             await self._put(h11.Data(line))
             left = length - len(line)
             while archive is not None and left:
@@ -198,6 +221,7 @@ class _Exchange:
             async with asyncio.timeout(_PATIENCE_S):
                 event = await self._event()
                 while isinstance(event, h11.InformationalResponse):
+                    self.wanted.set()
                     event = await self._event()
         except TimeoutError:
             raise FleetdError(

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from fleetd.client.wire import ROOT
 from fleetd.errors import InvalidInput, StateHeld
-from fleetd.server.connection import Connection
+from fleetd.server.connection import STALL_S, Connection
 
 SO_PEERGROUPS = 59
 """Linux' number; Python's socket module does not name it."""
@@ -30,6 +31,8 @@ MOST_GROUPS = 65536
 """NGROUPS_MAX of Linux."""
 MODE = 0o660
 BACKLOG = 512
+PAGER_S = 4 * 3600.0
+"""How long a person may take nothing of what a verb prints."""
 _CREDENTIALS = struct.Struct("iII")
 
 
@@ -135,6 +138,12 @@ def protocol_for(rights: Rights) -> type[Connection]:
                 peer = peer_of(connected, rights)
             self.app_state = {**self.app_state, "peer": peer}
             super().connection_made(transport)
+
+        def pause_writing(self) -> None:
+            """Bear with a person's pager; whoever reads resources is a program."""
+            verb = self.scope is not None and self.scope["path"].startswith(f"{ROOT}/verbs/")
+            self.stall_s = PAGER_S if verb else STALL_S
+            super().pause_writing()
 
     return PeersProtocol
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +47,7 @@ class FakeClient:
     refusals: list[Exception] = field(default_factory=list)
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     looks: list[list[Shape]] = field(default_factory=list)
+    apart: bool = False
 
     def _run(self, call: tuple[Any, ...], progress: Progress) -> Report:
         self.calls.append(call)
@@ -165,7 +166,7 @@ class FakeClient:
         self.calls.append(("delete pod", key, node))
         return f'pod "{key.name}-{node}" deleted'
 
-    async def logs(self, query: LogQuery) -> AsyncIterator[tuple[str, str]]:
+    async def logs(self, query: LogQuery) -> AsyncGenerator[tuple[str, str], None]:
         self.calls.append(("logs", query))
         for line in self.lines:
             yield line

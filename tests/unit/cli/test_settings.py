@@ -30,6 +30,9 @@ def empty(tmp_path: Path) -> str:
     return str(path)
 
 
+ALL_KEYS = "inventory, service, socket and state"
+
+
 def read(flags: Flags, env: dict[str, str], cwd: Path, *, root: bool = False) -> Settings:
     return read_settings(flags, env, cwd, root=root)
 
@@ -113,7 +116,7 @@ def test_a_named_file_must_be_there(cwd: Path) -> None:
             "inventry: a\n\nfoo: b\n",
             [
                 "fleetd.yaml:1: inventry: unknown key; did you mean inventory?",
-                "fleetd.yaml:3: foo: unknown key; known are inventory, service, socket and state",
+                f"fleetd.yaml:3: foo: unknown key; known are {ALL_KEYS}",
             ],
             id="unknown-keys",
         ),
@@ -141,10 +144,7 @@ def test_a_named_file_must_be_there(cwd: Path) -> None:
         ),
         pytest.param(
             "- a\n",
-            [
-                "fleetd.yaml:1: must be a mapping; with the keys "
-                "inventory, service, socket and state"
-            ],
+            [f"fleetd.yaml:1: must be a mapping; with the keys {ALL_KEYS}"],
             id="list",
         ),
     ],
