@@ -99,6 +99,8 @@ class Loop:
     quiet: bool = False
     """Whether the loop itself writes just now."""
     draining: bool = False
+    parting: set[str] = field(default_factory=set)
+    """Hosts that left, off which the last traces are just taken."""
     put_off: frozenset[str] = frozenset()
     """Nodes for which something was due in the last decision, had they not been busy."""
 
@@ -259,7 +261,7 @@ class Loop:
         self._look_later(decided)
         self.tries.tidy({action.ds for action in decided.actions})
         for performance in tuple(self.performances):
-            performance.decided(self.last, world, self.tries.closed())
+            performance.decided(self.last, world, self.tries.closed(), parting=bool(self.parting))
         self.audience.emit(
             "pass_ended",
             hosts=len(known.nodes),
@@ -272,12 +274,8 @@ class Loop:
 
     def _learn_nodes(self) -> Mapping[str, NodeRecord]:
         """Write down what was seen since the last decision; of who is forgotten, nothing."""
-        met = [
-            node
-            for node in self.nodes.values()
-            if node.name in self.seen
-            and (not node.left or self.store.read(NodeRecord, name=node.name))
-        ]
+        self._know()
+        met = [node for node in self.nodes.values() if node.name in self.seen]
         return write_looks(self.store, self.audience, met, self.seen, self.clock.now())
 
     def _world(self, nodes: tuple[Node, ...], seen: Mapping[str, Part[Observation]]) -> World:
@@ -343,6 +341,7 @@ class Loop:
         at_most = max(1, len(nodes) // 20, *confirmed)
         for node in done_with(free, seen, self.executor.fence.fleet, at_most=at_most):
             if not self.draining and not self.held.silent.get(node.name):
+                self.parting.add(node.name)
                 self.lanes.act(node, self._bidding)
 
     def _look_later(self, decided: Plan) -> None:
@@ -458,8 +457,9 @@ class Loop:
         if self.store.read(NodeRecord, name=name):
             self._take(name, observation_of(reply))
         else:
-            lane.again = ""
+            self._know()
             self.audience.emit("node_forgotten", node=name)
+        self.parting.discard(name)
         self.decide_soon()
 
     # -- what is known ------------------------------------------------------------------------

@@ -117,12 +117,16 @@ class Performance:
         if doubtful:
             self.wanted.add(step.action.node)
 
-    def decided(self, last: Pass, world: World, closed: frozenset[Key]) -> None:
-        """The loop has decided; `closed` are DaemonSets whose first starts have just failed."""
+    def decided(self, last: Pass, world: World, closed: frozenset[Key], *, parting: bool) -> None:
+        """The loop has decided.
+
+        `closed` are DaemonSets whose first starts have just failed; `parting`: traces are just
+        taken off hosts that left, which belongs to a run over everything.
+        """
         decided = within(last.plan, self.scope)
         self.last = replace(last, plan=decided)
         self.progress("decided", decision_fields(decided, world))
-        if self.wanted or self.result.done():
+        if self.wanted or self.result.done() or (parting and self.scope is None):
             return
         if not self.bounds.wait:
             self._count_down(decided.actions, world.busy, closed)

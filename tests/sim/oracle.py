@@ -37,7 +37,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleetd.core.facts import Known, LedgerCopy, Observation, Role, UnitState
 from fleetd.core.meta import Key
@@ -76,6 +76,14 @@ class Broken(AssertionError):
         self.invariant = invariant
 
 
+class Knew(NamedTuple):
+    """What a coordinator went by; see `Ear`."""
+
+    good: frozenset[Copy]
+    down: frozenset[Copy]
+    counted: frozenset[Copy]
+
+
 @dataclass(slots=True)
 class Ear:
     """What one coordinator was told: it lives and dies with it."""
@@ -91,6 +99,9 @@ class Ear:
     """And those that were not."""
     counted: frozenset[Copy] = frozenset()
     """Those that its decision had to count."""
+    knew: dict[tuple[str, str], Knew] = field(default_factory=dict)
+    """What it knew when it decided on an action, by DaemonSet and node: an order may be under way
+    while it decides on others."""
 
     def hear(self, name: str, reply: Reply) -> None:
         """Take in the last answer of a host."""
@@ -166,12 +177,14 @@ class Oracle:
         if not ear.readable.get(name, False):
             raise Broken(Invariant.KNOWN, f"an order to {name}, whose last answer was not read")
 
-    def on_decided(self, ear: Ear) -> None:
-        """A coordinator has decided."""
+    def on_decided(self, ear: Ear, actions: Iterable[Mapping[str, str]] = ()) -> None:
+        """A coordinator has decided; `actions` as its event tells them."""
         self.recover()
         ear.counted = frozenset((ds, host.machine_id) for ds, host in self.counted())
         ear.good = frozenset(place for place, good in ear.up.items() if good)
         ear.down = frozenset(ear.up) - ear.good
+        knew = Knew(ear.good, ear.down, ear.counted)
+        ear.knew.update(((each["daemonset"], each["node"]), knew) for each in actions)
 
     def on_order(self, host: Watched, order: Order, carry_out: Callable[[], Reply]) -> Reply:
         """A host carries out an order: look before and after."""
@@ -219,7 +232,9 @@ class Oracle:
             return  # deleted while the order was under way, and its budget with it
         ear = self.ears[order.term]
         place = (ds, host.machine_id)
-        if place not in ear.good or not self.budget:
+        now = Knew(ear.good, ear.down, ear.counted)
+        knew = next((ear.knew[str(ds), n] for n in host.names if (str(ds), n) in ear.knew), now)
+        if place not in knew.good or not self.budget:
             return
         self.seen["stopped"] += 1
         self.out[place] = host
@@ -227,10 +242,10 @@ class Oracle:
         if not host.names & {slot.node for slot in slots}:
             raise Broken(Invariant.BUDGET, f"{ds} on {host.name} was stopped without a slot")
         hosts = {each.machine_id: each for _, each in self.counted()} | {host.machine_id: host}
-        down = {place} | (set(self.out) & ear.counted)
+        down = {place} | (set(self.out) & knew.counted)
         down |= {
             other
-            for other in ear.down & ear.counted
+            for other in knew.down & knew.counted
             if other[1] in hosts and not is_good(hosts[other[1]], ds)
         }
         names = sorted(

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from random import Random
-from typing import Any
-
 from fleetd.api.reports import RunOptions
-from fleetd.core.stream import StreamState
-from fleetd.engine.loop import Loop
-from fleetd.engine.memory import Memory
 from fleetd.testing import loop
-from tests.sim.harness import AGENT, Sim, agent, unwatched
+from tests.sim.harness import Sim, agent, unwatched
 
 
 def test_a_fleet_gets_one_copy_each() -> None:

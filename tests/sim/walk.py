@@ -29,7 +29,7 @@ from fleetd.core.records import (
 from fleetd.engine.passes import Run
 from fleetd.engine.reconciler import Reconciler
 from fleetd.errors import NotFound
-from fleetd.ports import Put
+from fleetd.ports import Put, Store
 from fleetd.testing.fleet import FakeFleet, address
 from fleetd.testing.hosts import SimHost
 from fleetd.testing.store import FakeStore
@@ -158,17 +158,23 @@ class Walk:
     def haunt(self) -> None:
         """An older coordinator goes on with the state as it was."""
         if not self.oracle.budget:
-            old = FakeStore()
-            old._rows = dict(self.sim.store._rows)
+            old = self.past()
             self.ghosts.append(asyncio.create_task(self._serve(old, self.term - 1)))
 
-    async def _serve(self, store: FakeStore, term: int) -> None:
+    def past(self) -> FakeStore:
+        """The state as it is now, apart."""
+        assert isinstance(self.sim.store, FakeStore)
+        old = FakeStore()
+        old._rows = dict(self.sim.store._rows)
+        return old
+
+    async def _serve(self, store: Store, term: int) -> None:
         while True:
             await self.coordinate(store, term, timeout_s=60)
             await asyncio.sleep(1)
 
     async def coordinate(
-        self, store: FakeStore, term: int, *, timeout_s: float, confirm: int | None = None
+        self, store: Store, term: int, *, timeout_s: float, confirm: int | None = None
     ) -> Run:
         """A run of passes under the eyes of the oracle."""
         ear = Ear(term)
