@@ -133,7 +133,7 @@ def test_a_reader_looks_and_changes_nothing(box: Host) -> None:
 
 
 def test_a_stranger_is_told_which_group_it_takes(box: Host) -> None:
-    assert "fleetd" in by(box, "eve", "fleetd get ds", code=1).stderr
+    assert "the group fleetd" in by(box, "eve", "fleetd get ds", code=2).stderr
 
 
 def test_the_drift_timer_asks_the_service(fleet: Fleet, box: Host) -> None:
@@ -169,17 +169,18 @@ def test_a_reload_reads_the_inventory_again(fleet: Fleet, box: Host) -> None:
 def test_what_is_wrong_at_a_reload_changes_nothing_and_is_told(
     fleet: Fleet, box: Host, path: str, text: str, told: str
 ) -> None:
-    before, good = settled(fleet, box), box.sh(f"cat {path}").stdout
+    before, good, pid = settled(fleet, box), box.sh(f"cat {path}").stdout, main_pid(box)
     since = box.sh("date +%s").stdout.strip()
     write(box, path, text)
     box.sh(f"systemctl reload {SERVICE}")
     wait_until(lambda: told in property_of(box, SERVICE, "StatusText"), 20, "the trouble")
     assert told in journal(box, SERVICE, since)
     assert active(box)
-    assert settled(fleet, box) == before
     write(box, path, good)
     box.sh(f"systemctl reload {SERVICE}")
     wait_until(lambda: told not in property_of(box, SERVICE, "StatusText"), 20, "its end")
+    assert settled(fleet, box) == before
+    assert main_pid(box) == pid
 
 
 # ------------------------------------------------------------------------ ends and new starts
