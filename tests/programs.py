@@ -1,8 +1,8 @@
 """Programs of the machine that some tests need, where Python's packages cannot bring them.
 
-A test says so by `@pytest.mark.needs("curl")`. CI installs what is missing once, before anything is
-collected, and fails where it cannot; elsewhere tests that lack their program are left out, and the
-end of the run names them.
+A test says so by `@pytest.mark.needs("curl")`, or `needs("root")` to be other users. CI installs
+what is missing once, before anything is collected, and fails where it cannot; elsewhere tests that
+lack their program are left out, and the end of the run names them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ PACKAGES: Final[Mapping[str, str]] = {
 
 
 def find(program: str) -> str | None:
-    """The path of a program, those that only root has among them."""
+    """The path of a program, those that only root has among them; `root` itself is no program."""
+    if program == "root":
+        return "/" if os.geteuid() == 0 else None
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
@@ -47,8 +49,8 @@ def install() -> None:
 def not_run(programs: Iterable[str]) -> str:
     """What the end of a run says of the tests that were left out."""
     missing = sorted(set(programs))
-    packages = " ".join(PACKAGES[program] for program in missing)
+    packages = " ".join(PACKAGES[program] for program in missing if program in PACKAGES)
     return (
         f"*** NOT RUN: the tests that need {', '.join(missing)}, which this machine lacks"
-        f" (apt-get install {packages})"
+        + (f" (apt-get install {packages})" if packages else "")
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import grp
 import os
@@ -33,6 +34,7 @@ MODE = 0o660
 BACKLOG = 512
 PAGER_S = 4 * 3600.0
 """How long a person may take nothing of what a verb prints."""
+_PYTHONS_ROOM = 1024
 _CREDENTIALS = struct.Struct("iII")
 
 
@@ -114,15 +116,24 @@ def peer_of(connected: socket.socket, rights: Rights) -> Peer:
 
 
 def _groups_of(connected: socket.socket) -> frozenset[int]:
-    for room in (64, MOST_GROUPS):
-        try:
-            told = connected.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * room)
-        except OSError as error:
-            if error.errno == errno.ERANGE and room < MOST_GROUPS:
-                continue
+    try:
+        told = connected.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _PYTHONS_ROOM)
+    except OSError as error:
+        if error.errno != errno.ERANGE:
             raise
-        return frozenset(number for (number,) in struct.iter_unpack("I", told))
-    raise AssertionError  # no process has more groups
+        told = _many_groups(connected)
+    return frozenset(number for (number,) in struct.iter_unpack("I", told))
+
+
+def _many_groups(connected: socket.socket) -> bytes:
+    """The same for somebody in hundreds of groups: more than Python's own call has room for."""
+    room = ctypes.create_string_buffer(4 * MOST_GROUPS)
+    length = ctypes.c_uint32(len(room))
+    where = (connected.fileno(), socket.SOL_SOCKET, SO_PEERGROUPS)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.getsockopt(*where, room, ctypes.byref(length)):
+        raise OSError(ctypes.get_errno(), "the groups of a peer cannot be read")
+    return room.raw[: length.value]
 
 
 def protocol_for(rights: Rights) -> type[Connection]:
@@ -141,7 +152,7 @@ def protocol_for(rights: Rights) -> type[Connection]:
 
         def pause_writing(self) -> None:
             """Bear with a person's pager; whoever reads resources is a program."""
-            verb = self.scope is not None and self.scope["path"].startswith(f"{ROOT}/verbs/")
+            verb = self.scope["path"].startswith(f"{ROOT}/verbs/")
             self.stall_s = PAGER_S if verb else STALL_S
             super().pause_writing()
 
