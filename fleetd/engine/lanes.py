@@ -97,6 +97,9 @@ class Lanes:
         async def work() -> None:
             try:
                 await job(lane)
+            except Exception:
+                self.group = None  # it ends, and nothing can be begun in it any more
+                raise
             finally:
                 del self.busy[name]
                 del self.tasks[name]

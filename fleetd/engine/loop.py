@@ -211,25 +211,18 @@ class Loop:
         try:
             async with asyncio.TaskGroup() as group:
                 self.lanes.group = group
-                self._know()
-                self.wake_all("start")
-                await self._gather()
-                await self._decide_forever()
+                try:
+                    await self._work()
+                finally:
+                    self.lanes.group = None
         finally:
             stop_listening()
             self.timers.clear()
 
-    async def _gather(self) -> None:
-        """Wait for the first looks: half a fleet is no picture of it."""
-        while any(name not in self.seen for name in self.nodes):
-            self.due.clear()
-            try:
-                async with asyncio.timeout(GATHER_S):
-                    await self.due.wait()
-            except TimeoutError:
-                return
-
-    async def _decide_forever(self) -> None:
+    async def _work(self) -> None:
+        self._know()
+        self.wake_all("start")
+        await self._gather()
         self.due.set()
         while True:
             await self.due.wait()
@@ -240,6 +233,16 @@ class Loop:
             self._decide()
             took = self.clock.monotonic() - began
             await self.clock.sleep(max(DEBOUNCE_S, took))
+
+    async def _gather(self) -> None:
+        """Wait for the first looks: half a fleet is no picture of it."""
+        while any(name not in self.seen for name in self.nodes):
+            self.due.clear()
+            try:
+                async with asyncio.timeout(GATHER_S):
+                    await self.due.wait()
+            except TimeoutError:
+                return
 
     def _decide(self) -> None:
         began = self.clock.monotonic()
@@ -452,8 +455,10 @@ class Loop:
 
     async def _bidding(self, lane: Lane) -> None:
         """Take the last traces off a host that left, and forget it."""
-        name = lane.node.name
-        reply = await bid(self.store, self.executor, lane.node, self.seen[name])
+        name, part = lane.node.name, self.seen.get(lane.node.name)
+        if part is None:
+            return  # somebody else has forgotten it
+        reply = await bid(self.store, self.executor, lane.node, part)
         if self.store.read(NodeRecord, name=name):
             self._take(name, observation_of(reply))
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -12,24 +12,33 @@ from typing import Any
 import pytest
 
 from fleetd.api.reports import RunOptions
+from fleetd.core.facts import Known
+from fleetd.core.node import Node
+from fleetd.core.plan import Plan
+from fleetd.core.records import SlotRecord
+from fleetd.engine.executor import Executor, Step
+from fleetd.engine.lanes import Lane
 from fleetd.engine.loop import Loop
 from fleetd.engine.memory import Memory
 from fleetd.engine.passes import Run
-from fleetd.ports import Store
+from fleetd.engine.world import Worlds
+from fleetd.ports import Drop, Store
 from fleetd.testing import loop
 from fleetd.testing.store import FakeStore
 from tests.sim.harness import unwatched
-from tests.sim.oracle import Ear, Line
+from tests.sim.oracle import Ear, Invariant, Line
+from tests.sim.test_chaos import Doubling, Forgetful, Lazy, Limitless, breaks
 from tests.sim.walk import Walk
 
-SEEDS = range(40)
+SEEDS = range(24)
 
-Alter = Callable[[Loop], None]
+Alter = Callable[[Loop], Loop]
 """Makes a loop a wrong one."""
 
 
-def right(made: Loop) -> None:
+def right(made: Loop) -> Loop:
     """Nothing is wrong with it."""
+    return made
 
 
 @dataclass(slots=True)
@@ -57,14 +66,13 @@ class LoopWalk(Walk):
         memory = store if isinstance(store, Memory) else Memory(store)
         line = Line(self.stage, self.oracle, ear)
         session = replace(self.sim.session(term), store=memory, transport=line)
-        made = session.open_loop(memory, Random(self.seed))
+        made = self.alter(session.open_loop(memory, Random(self.seed)))
 
         def told(event: str, fields: Mapping[str, Any]) -> None:
             if event == "decided":
                 self.oracle.on_decided(ear, fields["actions"])
 
         made.audience.watchers.append(told)
-        self.alter(made)
         work = asyncio.gather(made.run(), self._watch_inventory(made))
         try:
             yield made
@@ -105,3 +113,80 @@ async def whole(seed: int, alter: Alter = right) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_fleet_is_safe_in_a_storm_and_comes_home(seed: int) -> None:
     loop.run(whole(seed), seed=seed)
+
+
+# Wrong ones: each of these breaks the invariant that it is listed under.
+
+
+class Blind(Loop):
+    """Takes what was seen before an order for what is there while it is under way."""
+
+    def _busy(self, nodes: Sequence[Node]) -> frozenset[str]:
+        return frozenset()
+
+
+class Trusting(Loop):
+    """Goes on with what was seen before an order when the answer to that was lost."""
+
+    def _ended(self, lane: Lane, step: Step) -> None:
+        before = self.held.seen.get(step.action.node)
+        Loop._ended(self, lane, step)
+        if before and not isinstance(step.seen, Known):
+            self.held.seen[step.action.node] = before
+            lane.again = ""
+
+
+class Late(Loop):
+    """Writes slots down when the orders are out."""
+
+    def _begin(self, decided: Plan) -> int:
+        begun = Loop._begin(self, decided)
+        for slot in decided.slots:
+            self.store.commit([Drop(SlotRecord, node=slot.node)])
+        return begun
+
+
+class Sleepy(Loop):
+    """Looks at nothing again by itself."""
+
+    def _rest(self, name: str) -> None:
+        return
+
+
+def kind(of: type[Loop]) -> Alter:
+    return lambda made: of(
+        *(made.store, made.clock, made.audience, made.worlds, made.executor),
+        *(made.held, made.chance, made.given, made.finish),
+    )
+
+
+def worlds(of: type[Worlds]) -> Alter:
+    return lambda made: replace(made, worlds=of(made.worlds.store, made.worlds.fleet))
+
+
+def executor(of: type[Executor]) -> Alter:
+    def alter(made: Loop) -> Loop:
+        one = made.executor
+        return kind(Loop)(
+            replace(made, executor=of(one.visits, one.rendering, one.images, one.fence, one.sink))
+        )
+
+    return alter
+
+
+WRONG = [
+    pytest.param(executor(Doubling), Invariant.ONE_COPY, id="doubling"),
+    pytest.param(worlds(Limitless), Invariant.BUDGET, id="limitless"),
+    pytest.param(worlds(Forgetful), Invariant.BUDGET, id="forgetful"),
+    pytest.param(kind(Blind), Invariant.BUDGET, id="blind"),
+    pytest.param(kind(Late), Invariant.BUDGET, id="late"),
+    pytest.param(kind(Trusting), Invariant.KNOWN, id="trusting"),
+    pytest.param(kind(Sleepy), None, id="sleepy"),
+    pytest.param(executor(Lazy), None, id="lazy"),
+]
+
+
+@pytest.mark.parametrize(("alter", "invariant"), WRONG)
+def test_a_wrong_loop_is_caught(alter: Alter, invariant: Invariant | None) -> None:
+    walk = whole if invariant is None else storm
+    assert any(invariant in breaks(walk(seed, alter), seed) for seed in range(60))
