@@ -238,8 +238,7 @@ class Coordinator:
 
     async def _answer(self) -> None:
         verbs = Verbs(self.client, self.directory, self.operators)
-        app = http.build(self.service())
-        app.router.routes[:0] = verbs.routes()
+        app = http.build(self.service(), verbs=verbs.routes())
         await serve(app, self.doors.api, protocol=protocol_for(self.doors.rights))
 
     async def _answer_metrics(self) -> None:

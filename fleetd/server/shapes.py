@@ -20,7 +20,7 @@ from fleetd.api.fleet import FLEET_ID
 from fleetd.api.reports import Shape
 from fleetd.core import views
 from fleetd.core.key import Key, pod_name, pod_uid
-from fleetd.core.node import Inventory, Node
+from fleetd.core.node import Host, Inventory, Node
 from fleetd.core.nodes import nodes_of
 from fleetd.core.records import (
     IDENTITY,
@@ -267,8 +267,8 @@ class Nodes(Shapes[tuple[Node, NodeRecord | None]]):
     ) -> None:
         super().__init__(resource, store)
         self._read = inventory
-        self._inventory = inventory()
-        self._hosts = {host.name: host for host in self._inventory.hosts}
+        self._inventory: Inventory | None = None
+        self._hosts: dict[str, Host] = {}
         self._news: set[Place] = set()
 
     def places(self) -> Iterable[Place]:
