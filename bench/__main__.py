@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import noop, planning, rollout, simulated, startup
+from bench import noop, planning, rollout, service, simulated, startup
 from bench.measures import Measure, as_json, machine, table
 from bench.options import Bench, Options
 
@@ -16,6 +16,7 @@ BENCHES: dict[str, tuple[Bench, str]] = {
     "startup": (startup.bench, "how soon commands answer that need no host"),
     "planning": (planning.bench, "deciding one pass, without any I/O"),
     "simulated": (simulated.bench, "a pass over many simulated hosts, by real SSH on loopback"),
+    "service": (service.bench, "`fleetd run` over many simulated hosts, by real SSH on loopback"),
     "noop": (noop.bench, "a pass that changes nothing, on real hosts (root, Debian)"),
     "rollout": (rollout.bench, "a new unit and an update of it, on real hosts (root, Debian)"),
 }
@@ -32,8 +33,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
     parser.add_argument("--rounds", type=int, default=default.rounds)
     parser.add_argument(
-        "--hosts", type=int, default=default.hosts, help="real ones, for each bench"
+        "--hosts",
+        type=int,
+        help=f"real ones, for each bench (else {default.hosts}); of service ({default.served})",
     )
+    parser.add_argument("--quiet", type=float, default=default.quiet_s, help="seconds of idling")
     parser.add_argument("--simulated", type=int, default=default.simulated)
     parser.add_argument("--nodes", type=int, nargs="+", default=default.nodes, help="of planning")
     args = parser.parse_args()
@@ -41,7 +45,9 @@ def main() -> None:
         parser.error(f"no such bench: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
     options = Options(
         rounds=args.rounds,
-        hosts=args.hosts,
+        hosts=args.hosts or default.hosts,
+        served=args.hosts or default.served,
+        quiet_s=args.quiet,
         simulated=args.simulated,
         nodes=tuple(args.nodes),
     )
