@@ -1,76 +1,23 @@
 from __future__ import annotations
 
-import json
-import subprocess
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from fleetd.adapters.metrics import ROLLOUT_STATES, Metrics, drift
+from fleetd.adapters.metrics import ROLLOUT_STATES, drift
 from fleetd.core.node import Host, Inventory, Ssh
 from fleetd.core.records import (
     NodeRecord,
     ObjectRecord,
-    Record,
     RolloutRecord,
     RolloutState,
-    StatusRecord,
 )
-from fleetd.core.status import Condition, Status
+from fleetd.core.status import Condition
 from fleetd.core.stream import StreamState
 from fleetd.engine.following import STREAMS_LABEL, Following
 from fleetd.ports import Drop, Put
-from fleetd.testing.store import FakeStore
-
-NOW = 1_000_000.0
-
-
-class Now:
-    def now(self) -> float:
-        return NOW
-
-    def monotonic(self) -> float:
-        return NOW
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("metrics do not wait")
-
-
-class Bench:
-    """A Metrics over a fake state, and its text read back by the library's own parser."""
-
-    def __init__(self, *hosts: str, rows: tuple[Record, ...] = ()) -> None:
-        self.store = FakeStore()
-        self.store.commit(Put(row) for row in rows)
-        self.metrics = Metrics(self.store, Now())
-        self.change(joined=hosts)
-
-    def change(self, joined: Iterable[str] = (), left: Iterable[str] = ()) -> None:
-        self.metrics.emit("inventory_changed", joined=list(joined), left=list(left), changed=[])
-
-    def visit(self, node: str, seconds: float = 0.2, outcome: str = "ok") -> None:
-        self.metrics.emit(
-            "visit", node=node, request="Observe", seconds=seconds, outcome=outcome, reason=""
-        )
-
-    def samples(self) -> Mapping[tuple[str, frozenset[tuple[str, str]]], float]:
-        found: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
-        for family in text_string_to_metric_families(self.metrics.text().decode()):
-            for sample in family.samples:
-                series = sample.name, frozenset(sample.labels.items())
-                assert series not in found, "no series comes twice"
-                found[series] = sample.value
-        return found
-
-    def value(self, name: str, **labels: str) -> float | None:
-        return self.samples().get((name, frozenset(labels.items())))
-
-    def labelled(self, **labels: str) -> set[str]:
-        """The names of all series with these labels."""
-        return {name for name, at in self.samples() if labels.items() <= dict(at).items()}
+from tests.unit.adapters.metering import NOW, Bench, Now, daemonset, repair
 
 
 @pytest.mark.parametrize(
@@ -126,20 +73,6 @@ def test_series_of_a_host_end_when_it_leaves_and_others_keep_their_own() -> None
     assert bench.value("fleetd_inventory_hosts") == 2
     bench.change(joined=["n2"])
     assert bench.labelled(node="n2") == {"fleetd_host_reachable"}, "it begins anew"
-
-
-def repair(metrics: Metrics, node: str, detail: str, outcome: str = "done") -> None:
-    metrics.emit(
-        "action_ended",
-        node=node,
-        daemonset="default/agent",
-        action="repair",
-        reason="Drift",
-        detail=detail,
-        revision="r1",
-        outcome=outcome,
-        message="",
-    )
 
 
 def test_drift_is_counted_by_kind_once_it_is_repaired() -> None:
@@ -277,16 +210,6 @@ def test_an_inventory_fails_until_it_is_read() -> None:
     assert bench.value("fleetd_inventory_last_success_timestamp_seconds") == NOW
 
 
-def daemonset(name: str, **of_status: object) -> list[Record]:
-    status = Status(desired=5, current=4, ready=3, updated=2, available=3, unavailable=2, unknown=1)
-    plain = {**asdict(status), **of_status}
-    return [
-        ObjectRecord("DaemonSet", "ns", name, "u", 4, 9, "{}", "{}", 0.0, observed_generation=3),
-        StatusRecord("ns", name, json.dumps(plain), 0.0),
-        RolloutRecord("ns", name, "r2", RolloutState.PROGRESSING, "r1", "", 0.0, 0.0),
-    ]
-
-
 def test_a_daemonset_is_as_the_state_has_it_and_goes_with_it() -> None:
     bench = Bench(rows=tuple(daemonset("agent")))
     names = {
@@ -358,25 +281,3 @@ def test_what_has_no_metric_is_passed_over() -> None:
     bench = Bench()
     bench.metrics.emit("looking", hosts=3, unreachable=0)
     assert bench.value("fleetd_queue_depth") == 0
-
-
-def busy() -> Bench:
-    """With at least one series of every metric."""
-    bench = Bench("n1", rows=(NodeRecord("n1", held=True), *daemonset("agent")))
-    bench.visit("n1")
-    bench.metrics.emit("quarantined", node="n1", why="another key")
-    bench.metrics.emit("stream", node="n1", state="live", why="")
-    bench.metrics.emit("decided", actions=[{"action": "repair"}], statuses={})
-    repair(bench.metrics, "n1", "stopped: x")
-    return bench
-
-
-@pytest.mark.needs("promtool")
-def test_promtool_finds_nothing_to_say() -> None:
-    told = subprocess.run(
-        ["promtool", "check", "metrics"],
-        input=busy().metrics.text(),
-        capture_output=True,
-        check=False,
-    )
-    assert (told.returncode, told.stdout, told.stderr) == (0, b"", b"")
