@@ -64,6 +64,7 @@ class Service:
 
     process: subprocess.Popen[bytes]
     socket: Path
+    log: Path
     began: float
 
     def cpu_s(self) -> float:
@@ -93,7 +94,7 @@ class Service:
                 client.connect(str(self.socket))
             except OSError:
                 if self.process.poll() is not None:
-                    raise Failed("fleetd run has ended") from None
+                    raise Failed(f"fleetd run has ended:\n{self.log.read_text()[-2000:]}") from None
                 return ""
             client.sendall(b"GET /metrics HTTP/1.1\r\nHost: fleetd\r\nConnection: close\r\n\r\n")
             return b"".join(iter(lambda: client.recv(1 << 20), b"")).decode()
@@ -204,14 +205,15 @@ def _settle(directory: Path, parts: Sequence[Hosts]) -> None:
 @contextmanager
 def _service(directory: Path) -> Iterator[Service]:
     began = time.monotonic()
+    said = directory / "run.log"
     with (
-        (directory / "run.log").open("wb") as log,
+        said.open("wb") as log,
         subprocess.Popen(
             [*_fleetd(directory), "run"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
         ) as process,
     ):
         try:
-            yield Service(process, directory / "state/fleetd.sock", began)
+            yield Service(process, directory / "state/fleetd.sock", said, began)
         finally:
             process.terminate()
 
