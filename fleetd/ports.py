@@ -5,7 +5,7 @@ Each fake in `fleetd.testing` is held to the same contract tests as the adapter.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -44,18 +44,20 @@ class Transport(Protocol):
         ...
 
 
+Take = Callable[[bytes], Awaitable[None] | None]
+"""Takes output as it comes; where it returns something, no more is read until that is done."""
+
+
 class Streams(Protocol):
     """Runs the carrier line and hands the output on as it comes; never raises for a host."""
 
     async def stream(
-        self,
-        name: str,
-        ssh: Ssh,
-        stdin: bytes,
-        on_stdout: Callable[[bytes], None],
-        on_stderr: Callable[[bytes], None],
+        self, name: str, ssh: Ssh, stdin: bytes, on_stdout: Take, on_stderr: Take
     ) -> Output:
-        """Run to the end, or until cancelled; the output's own stdout and stderr stay empty."""
+        """Run to the end, or until cancelled; the output's own stdout and stderr stay empty.
+
+        Who takes it slowly is sent no more than the far end and the line can hold.
+        """
         ...
 
     async def upload(

@@ -7,25 +7,27 @@ beyond the limit (P 23), and an end without an exit status stays visible as None
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import asyncssh
 from asyncssh import SSHClientConnection
 
 from fleetd.adapters.troubles import plain
-from fleetd.ports import Output
+from fleetd.ports import Output, Take
 
-Sink = Callable[[bytes], None]
 KEPT_OF_STDERR = 4096
 """Of a stream that does not end, in bytes."""
 
 
 class _Session(asyncssh.SSHClientSession[bytes]):
-    """Hands output to two sinks; `done` holds the exit status once the channel is closed."""
+    """Hands output to two takers; `done` holds the exit status once the channel is closed."""
 
-    def __init__(self, on_stdout: Sink, on_stderr: Sink) -> None:
+    def __init__(self, on_stdout: Take, on_stderr: Take) -> None:
         self._on_stdout = on_stdout
         self._on_stderr = on_stderr
+        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
+        self.taking: asyncio.Future[None] | None = None
+        """What is being taken, before which nothing more is read."""
         self._status: int | None = None
         self.why = ""
         self.done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
@@ -33,8 +35,20 @@ class _Session(asyncssh.SSHClientSession[bytes]):
         """Set while what was written has left, but for a little."""
         self.writable.set()
 
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        self._channel = chan
+
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        (self._on_stderr if datatype == asyncssh.EXTENDED_DATA_STDERR else self._on_stdout)(data)
+        stderr = datatype == asyncssh.EXTENDED_DATA_STDERR
+        taking = (self._on_stderr if stderr else self._on_stdout)(data)
+        if taking is not None and self._channel is not None:
+            self._channel.pause_reading()
+            self.taking = asyncio.ensure_future(taking)
+            self.taking.add_done_callback(self._taken)
+
+    def _taken(self, taking: asyncio.Future[None]) -> None:
+        if not taking.cancelled() and self._channel is not None:
+            self._channel.resume_reading()
 
     def exit_status_received(self, status: int) -> None:
         self._status = status
@@ -87,7 +101,7 @@ class Exec:
         kept: tuple[list[bytes], list[bytes]] = ([], [])
         room = limit
 
-        def sink(into: list[bytes]) -> Sink:
+        def sink(into: list[bytes]) -> Take:
             def take(data: bytes) -> None:
                 nonlocal room
                 into.append(data[:room])
@@ -104,12 +118,12 @@ class Exec:
             status, why = None, f"more than {limit} bytes of output; cut off there"
         return Output(status, b"".join(kept[0]), b"".join(kept[1]), why, sent=self.sent)
 
-    async def stream(self, stdin: bytes, on_stdout: Sink, on_stderr: Sink) -> Output:
+    async def stream(self, stdin: bytes, on_stdout: Take, on_stderr: Take) -> Output:
         """Run without limits, handing output on as it comes."""
         status, why = await self._run(stdin, on_stdout, on_stderr)
         return Output(status, error=why, sent=self.sent)
 
-    async def follow(self, stdin: bytes, on_stdout: Sink) -> Output:
+    async def follow(self, stdin: bytes, on_stdout: Take) -> Output:
         """Run with stdin held open. Cancelled, stdin ends, and with it what runs there."""
         said = bytearray()
 
@@ -127,8 +141,8 @@ class Exec:
     async def _run(
         self,
         stdin: bytes,
-        on_stdout: Sink,
-        on_stderr: Sink,
+        on_stdout: Take,
+        on_stderr: Take,
         chunks: AsyncIterator[bytes] | None = None,
         *,
         hold: bool = False,
@@ -151,7 +165,13 @@ class Exec:
         except (OSError, asyncssh.Error) as error:
             # The host may have closed already, and said why: its output and status tell more.
             session.why = f"the connection was lost ({plain(error)})"
-        status = await session.done
+        try:
+            status = await session.done
+            if session.taking is not None:
+                await session.taking
+        finally:
+            if session.taking is not None:
+                session.taking.cancel()
         self.over = True
         return status, session.why
 

@@ -18,7 +18,7 @@ from fleetd.adapters import known_hosts
 from fleetd.adapters.sinks import Silence
 from fleetd.core.node import Ssh
 from fleetd.host.carrier import LINE
-from fleetd.ports import EventSink, Output, Scanned
+from fleetd.ports import EventSink, Output, Scanned, Take
 
 if TYPE_CHECKING:
     from fleetd.adapters.connections import Connections, Held
@@ -99,8 +99,8 @@ class SshTransport:
         name: str,
         ssh: Ssh,
         stdin: bytes,
-        on_stdout: Callable[[bytes], None],
-        on_stderr: Callable[[bytes], None],
+        on_stdout: Take,
+        on_stderr: Take,
     ) -> Output:
         from fleetd.adapters.sessions import Exec  # noqa: PLC0415  (loads asyncssh)
         from fleetd.adapters.troubles import Unreachable  # noqa: PLC0415

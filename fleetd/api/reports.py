@@ -6,7 +6,7 @@ every client gets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +16,8 @@ Shape = dict[str, Any]
 Cascade = Literal["background", "foreground", "orphan", "false"]
 Progress = Callable[[str, Mapping[str, Any]], None]
 """Takes engine events as they happen: a snake_case name and plain values."""
+Write = Callable[[bytes, bool], Awaitable[None] | None]
+"""Takes output as (data, is_stderr); no more comes until what it returns, if anything, is done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ exec hands bytes on untouched, as ssh does, for the caller to decide.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
 
+from fleetd.api.reports import Write
 from fleetd.api.session import Session
 from fleetd.core.daemonset import DaemonSet, SystemdSpec
 from fleetd.core.facts import Runtime, Slot
@@ -23,7 +24,7 @@ from fleetd.host.lines import clean
 from fleetd.host.replies import begin_mark
 from fleetd.host.requests import Exec, Logs
 from fleetd.host.wire import encode
-from fleetd.ports import Streams
+from fleetd.ports import Streams, Take
 from fleetd.workload.names import container_name, unit_name
 
 MAIN = "main"
@@ -31,6 +32,8 @@ MAIN = "main"
 
 
 STDOUT, STDERR = False, True
+MANY = 10_000
+"""So many lines may wait for whoever reads them before hosts are read no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +114,21 @@ async def logs(
     streams: Streams, copies: Sequence[Copy], request: Callable[[Copy], Logs]
 ) -> AsyncIterator[tuple[str, str]]:
     """Lines of all these copies as they come, as (node, line); ends when every host has ended."""
-    lines: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue(maxsize=10_000)
+    lines: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
+    room = asyncio.Event()
 
     async def read(copy: Copy) -> None:
         reader = _Reader(token_hex(8), lambda line: lines.put_nowait((copy.node.name, line)))
+
+        def take(data: bytes) -> Awaitable[None] | None:
+            reader.take(data)
+            return _until(room) if lines.qsize() > MANY else None
+
         output = await streams.stream(
             copy.node.name,
             copy.node.ssh,
             encode(request(copy), reader.nonce),
-            reader.take,
+            take,
             _nothing,
         )
         reader.end()
@@ -138,14 +147,15 @@ async def logs(
     try:
         while (item := await lines.get()) is not None:
             yield item
+            if lines.qsize() <= MANY:
+                room.set()
+                room.clear()
         await reading
     finally:
         reading.cancel()
 
 
-async def run(
-    streams: Streams, node: Node, request: Exec, write: Callable[[bytes, bool], None]
-) -> int:
+async def run(streams: Streams, node: Node, request: Exec, write: Write) -> int:
     """Run a command there; its exit status.
 
     Raises:
@@ -164,6 +174,10 @@ async def run(
     return output.status
 
 
+async def _until(room: asyncio.Event) -> None:
+    await room.wait()
+
+
 def _nothing(_: bytes) -> None:
     """A host's stderr says nothing that a journal reader needs."""
 
@@ -173,24 +187,23 @@ class _Head:
     """Drops everything up to the line that the script prints first."""
 
     nonce: str
-    write: Callable[[bytes], None]
+    write: Take
     began: bool = False
     held: bytes = b""
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes) -> Awaitable[None] | None:
         if self.began:
-            self.write(data)
-            return
+            return self.write(data)
         self.held += data
         mark = begin_mark(self.nonce).encode() + b"\n"
         at = self.held.find(mark)
         if at >= 0:
             self.began = True
             rest, self.held = self.held[at + len(mark) :], b""
-            if rest:
-                self.write(rest)
-        elif len(self.held) > 1 << 20:
+            return self.write(rest) if rest else None
+        if len(self.held) > 1 << 20:
             self.held = self.held[-len(mark) :]
+        return None
 
 
 @dataclass(slots=True)

@@ -164,8 +164,8 @@ def _failed(error: Exception, invocation: Invocation) -> int:
 def _stopped(stop: BaseException, invocation: Invocation) -> int:
     if invocation.mutating and invocation.apart:
         say(
-            "fleetd: nobody waits any more; the service has what was asked for and goes on with it. "
-            "`fleetd rollout status ds/NAME` tells how far it is."
+            "fleetd: nobody waits any more. The service has what was asked for and goes on with "
+            "it; `fleetd rollout status ds/NAME` tells how far it is."
         )
     elif invocation.mutating:
         say(

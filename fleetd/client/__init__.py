@@ -7,7 +7,7 @@ write nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from fleetd.api.reports import (
@@ -23,6 +23,7 @@ from fleetd.api.reports import (
     Revision,
     RunOptions,
     Shape,
+    Write,
 )
 from fleetd.core.key import Key
 
@@ -41,6 +42,7 @@ __all__ = [
     "Revision",
     "RunOptions",
     "Shape",
+    "Write",
 ]
 
 
@@ -186,7 +188,7 @@ class Client(Reads, Protocol):
         target: str,
         namespace: str,
         argv: Sequence[str],
-        write: Callable[[bytes, bool], None],
+        write: Write,
         *,
         container: str = "",
     ) -> int:

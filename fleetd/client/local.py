@@ -41,17 +41,19 @@ from fleetd.api.reports import (
     Revision,
     RunOptions,
     Shape,
+    Write,
 )
 from fleetd.api.session import Session
 from fleetd.core.meta import Key
 from fleetd.core.node import Inventory, Ssh
+from fleetd.core.records import AuditRecord
 from fleetd.core.why import explain
 from fleetd.documents.inventory import read_inventory
 from fleetd.documents.load import Documents, load
 from fleetd.engine.loop import Loop
 from fleetd.errors import InvalidInput, NotFound
 from fleetd.host.requests import Exec, Logs
-from fleetd.ports import Clock, EventSink, HostKeys, Store, Streams, Transport
+from fleetd.ports import Clock, EventSink, HostKeys, Put, Store, Streams, Transport
 
 KINDS = {"daemonsets": "DaemonSet", "configmaps": "ConfigMap", "secrets": "Secret"}
 """What can be deleted, by the plural that clients use."""
@@ -360,7 +362,7 @@ class Local:
         target: str,
         namespace: str,
         argv: Sequence[str],
-        write: Callable[[bytes, bool], None],
+        write: Write,
         *,
         container: str = "",
     ) -> int:
@@ -368,11 +370,19 @@ class Local:
         session = self._session(forget=True)
         try:
             (node,) = hosts.named(session, [target.removeprefix("node/")])
+            request = Exec(tuple(argv))
         except NotFound:
             copy, *_ = streams.copies_of(session, target, namespace, container=container)
-            request = Exec(tuple(argv), copy.container, copy.runtime)
-            return await streams.run(self.streams, copy.node, request, write)
-        return await streams.run(self.streams, node, Exec(tuple(argv)), write)
+            node, request = copy.node, Exec(tuple(argv), copy.container, copy.runtime)
+        # What the command is told may be a secret; which command it is tells enough.
+        detail, outcome = " ".join(argv[:1]), "lost"
+        self._note("exec", node.name, detail, "begun")
+        try:
+            status = await streams.run(self.streams, node, request, write)
+            detail, outcome = f"{detail}; exit status {status}", "done"
+        finally:
+            self._note("exec", node.name, detail, outcome)
+        return status
 
     async def enroll(
         self, hosts_: Sequence[str], *, every: bool, accept: bool, progress: Progress
@@ -380,7 +390,20 @@ class Local:
         """Look at host keys; pin them when accepted."""
         session = self._session(forget=True)
         wanted = hosts.named(session, hosts_, every=every)
-        return await hosts.enroll(self.keys, wanted, accept=accept, progress=progress)
+        done = await hosts.enroll(self.keys, wanted, accept=accept, progress=progress)
+        for name, result in done if accept else ():
+            failed = result.startswith("failed")
+            self._note("enroll", name, result, "failed" if failed else "done")
+        return done
+
+    def _note(self, verb: str, node: str, detail: str, outcome: str) -> None:
+        """Audit what is done with a host beside the state.
+
+        A service can; a command by itself does this without the state's lock, beside other runs.
+        """
+        if self.loop is not None:
+            told = AuditRecord(self.clock.now(), self.who, verb, f"Node {node}", detail, node)
+            self.store.commit([Put(replace(told, outcome=outcome))])
 
     async def push_image(self, archive: str, nodes: Sequence[str], progress: Progress) -> Report:
         """Bring the images of an archive to hosts."""

@@ -25,6 +25,7 @@ from fleetd.api.reports import (
     Revision,
     RunOptions,
     Shape,
+    Write,
 )
 from fleetd.client import Client, wire
 from fleetd.client.codec import Form, form_of, unpack
@@ -33,7 +34,6 @@ from fleetd.errors import FleetdError, InvalidInput, NotConverged, Problem
 
 GONE = "the service has ended"
 T = TypeVar("T")
-Write = Callable[[bytes, bool], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +310,8 @@ async def _heard(
             case {"progress": [event, fields]}:
                 progress(event, fields)
             case {"data": [data, stderr]} if write is not None:
-                write(base64.b64decode(data), stderr)
+                if (taking := write(base64.b64decode(data), stderr)) is not None:
+                    await taking
             case {"result": result}:
                 made: object = unpack(form.result, result)
                 return made

@@ -42,9 +42,14 @@ class Answer:
         """Whether more came than the caller took, so that some of it is lost."""
         self.on_overrun: Callable[[], object] = _nothing
 
+    @property
+    def much(self) -> bool:
+        """Whether so much waits that whoever can should wait for `room`."""
+        return self._size > MUCH
+
     def mention(self, line: Mapping[str, Any]) -> None:
         """Tell a line that may be left out."""
-        if self._size <= MUCH:
+        if not self.much:
             self.tell(line)
 
     def tell(self, line: Mapping[str, Any]) -> None:
@@ -60,7 +65,7 @@ class Answer:
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         self._waiting.append(data)
         self._size += len(data)
-        if self._size > MUCH:
+        if self.much:
             self._room.clear()
         self._news.set()
 
@@ -109,7 +114,7 @@ class Answer:
                 await self._send(
                     {"type": "http.response.body", "body": self._taken(), "more_body": True}
                 )
-                if self._size <= MUCH:
+                if not self.much:
                     self._room.set()
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 

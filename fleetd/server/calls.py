@@ -110,7 +110,8 @@ class Body:
         if message["type"] != "http.request":
             raise Left
         self._more = message.get("more_body", False)
-        return message.get("body", b"")
+        piece: bytes = message.get("body", b"")
+        return piece
 
 
 def read_call(form: Form, line: bytes) -> Call:

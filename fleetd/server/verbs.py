@@ -13,7 +13,7 @@ import contextlib
 import io
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from inspect import isfunction
 from pathlib import Path
@@ -217,8 +217,9 @@ class _Work:
         tell = self.answer.tell if event == "applied" else self.answer.mention
         tell({"progress": [event, pack(fields)]})
 
-    def _write(self, data: bytes, stderr: bool) -> None:  # noqa: FBT001 - the client's signature
+    def _write(self, data: bytes, stderr: bool) -> Awaitable[None] | None:  # noqa: FBT001 - `Write`
         self.answer.tell({"data": [base64.b64encode(data).decode(), stderr]})
+        return self.answer.room() if self.answer.much else None
 
     def _told(self, error: Exception) -> dict[str, Any]:
         known = errors.known(error)

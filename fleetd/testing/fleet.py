@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from fleetd.core.node import Host, Ssh
-from fleetd.ports import Output
+from fleetd.ports import Output, Take
 from fleetd.testing.commands import PowerCut
 from fleetd.testing.hosts import SimHost
 from fleetd.testing.images import Registry
@@ -38,6 +38,8 @@ class Fault:
 KEEPALIVE_S = 45.0
 """After so long a silence a connection counts as lost."""
 
+PIECE = 32 << 10
+"""So many bytes come at once, as over SSH."""
 LOST_AFTER = Fault(keep=0)
 """The host acts, and the answer is lost."""
 
@@ -183,12 +185,14 @@ class FakeFleet:
         name: str,
         ssh: Ssh,
         stdin: bytes,
-        on_stdout: Callable[[bytes], None],
-        on_stderr: Callable[[bytes], None],
+        on_stdout: Take,
+        on_stderr: Take,
     ) -> Output:
         output = await self.run(name, ssh, stdin, timeout_s=float("inf"), limit=1 << 40)
-        on_stdout(output.stdout)
-        on_stderr(output.stderr)
+        for take, data in ((on_stdout, output.stdout), (on_stderr, output.stderr)):
+            for start in range(0, len(data), PIECE):
+                if (taking := take(data[start : start + PIECE])) is not None:
+                    await taking
         return Output(output.status, error=output.error, sent=output.sent)
 
     async def follow(

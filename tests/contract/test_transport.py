@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.contract.conftest import Stage
+from tests.contract.sshd import NAME
 
 
 async def test_output_and_exit_status_come_back(stage: Stage) -> None:
@@ -109,3 +110,41 @@ async def test_an_upload_to_nowhere_is_told_and_nothing_is_read(stage: Stage) ->
     output = await stage.upload(b"x", cut_into(b"x", 1))
     assert (output.status, output.sent) == (None, False)
     assert output.error
+
+
+async def test_who_takes_output_slowly_is_sent_no_more_meanwhile(stage: Stage) -> None:
+    taking: asyncio.Future[None] | None = None
+    got = bytearray()
+
+    async def gulp(data: bytes) -> None:
+        await asyncio.sleep(0)
+        got.extend(data)
+
+    def take(data: bytes) -> asyncio.Future[None]:
+        nonlocal taking
+        assert taking is None or taking.done()
+        taking = asyncio.ensure_future(gulp(data))
+        return taking
+
+    stdin = stage.stdin_of(("yes", "2000000"))
+    ended = await stage.transport.stream(NAME, stage.ssh, stdin, take, lambda _: None)
+    assert (ended.status, ended.error) == (0, "")
+    assert got.count(b"y\n") == 2_000_000
+
+
+async def test_who_stops_taking_output_may_leave(stage: Stage) -> None:
+    stuck = asyncio.Event()
+
+    def take(data: bytes) -> asyncio.Future[None]:
+        stuck.set()
+        return asyncio.get_running_loop().create_future()
+
+    stdin = stage.stdin_of(("yes", "2000000"))
+    running = asyncio.create_task(
+        stage.transport.stream(NAME, stage.ssh, stdin, take, lambda _: None)
+    )
+    await stuck.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await stage.run("echo", "still here")).status == 0

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from fleetd.errors import FleetdError, NotFound
 from fleetd.host.replies import begin_mark
 from fleetd.host.requests import Exec, Logs
 from fleetd.host.wire import decode
-from fleetd.ports import Output
+from fleetd.ports import Output, Take
 from fleetd.testing import loop
 from tests.sim.harness import AGENT, Sim, agent
 
@@ -33,12 +33,14 @@ class Pieces:
         name: str,
         ssh: Ssh,
         stdin: bytes,
-        on_stdout: Callable[[bytes], None],
-        on_stderr: Callable[[bytes], None],
+        on_stdout: Take,
+        on_stderr: Take,
     ) -> Output:
         nonce, _ = decode(stdin)
         for piece in self.pieces:
-            on_stdout(piece.replace(b"{mark}", begin_mark(nonce).encode()))
+            taking = on_stdout(piece.replace(b"{mark}", begin_mark(nonce).encode()))
+            if taking is not None:
+                await taking
         on_stderr(b"warning\n")
         return self.output
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from fleetd.client import (
     Revision,
     RunOptions,
     Shape,
+    Write,
 )
 from fleetd.core.key import Key
 from fleetd.errors import NotFound
@@ -176,7 +177,7 @@ class FakeClient:
         target: str,
         namespace: str,
         argv: Sequence[str],
-        write: Callable[[bytes, bool], None],
+        write: Write,
         *,
         container: str = "",
     ) -> int:
