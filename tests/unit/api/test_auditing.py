@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -16,11 +19,15 @@ from fleetd.api.running import check_sources
 from fleetd.core.actions import Reason, Skipped
 from fleetd.core.meta import Key
 from fleetd.core.records import AuditRecord, Setting
+from fleetd.engine.held import Pace
+from fleetd.engine.memory import Memory
+from fleetd.errors import FleetdError, NotFound
 from fleetd.ports import Put, R
 from fleetd.testing import loop
-from fleetd.testing.fleet import LOST_AFTER
+from fleetd.testing.fleet import LOST_AFTER, Fault
 from fleetd.testing.store import FakeStore
-from tests.sim.harness import AGENT, Sim, agent
+from tests.contract.forms import FastLoop, World
+from tests.sim.harness import AGENT, Sim, agent, unwatched
 from tests.unit.api.desk import Desk, config, daemonset, env_from
 
 WEB = Key("default", "web")
@@ -160,3 +167,39 @@ def test_a_rehearsal_does_not_copy_a_long_audit() -> None:
     assert store.count == 0
     assert [one.at for one in rehearsal.read(AuditRecord)][-2:] == [49.0, 100.0]
     assert rehearsal.read(AuditRecord, at=3.0) == (replace(row, at=3.0),)
+
+
+def test_a_service_audits_commands_and_enrolments_with_their_result(tmp_path: Path) -> None:
+    async def story() -> list[AuditRecord]:
+        world = World(tmp_path)
+        alone = world.local("ann@box")
+        opened = alone._session().open_loop(Memory(world.store), Random(1), Pace(900.0, 30.0))
+        local = replace(alone, loop=opened)
+
+        def write(_data: bytes, _stderr: bool) -> None:
+            """Nobody reads it."""
+
+        assert await local.exec("h1", "default", ["exit", "7"], write) == 7
+        world.fleet.fault("h2", Fault(unreachable=True))
+        with pytest.raises(FleetdError):
+            await local.exec("h2", "default", ["login", "--password=geheim"], write)
+        await local.enroll(["h1"], every=False, accept=False, progress=unwatched)
+        await local.enroll(["h1"], every=False, accept=True, progress=unwatched)
+        with pytest.raises(NotFound):
+            await local.exec("h9", "default", ["true"], write)
+        assert await alone.exec("h1", "default", ["exit", "7"], write) == 7
+        return list(world.store.read(AuditRecord))
+
+    with asyncio.Runner(loop_factory=FastLoop) as runner:
+        rows = runner.run(story())
+    assert {row.who for row in rows} == {"ann@box"}
+    told = [(row.verb, row.node, row.outcome, row.detail) for row in rows]
+    assert sorted(told) == sorted(
+        [
+            ("exec", "h1", "begun", "exit"),
+            ("exec", "h1", "done", "exit; exit status 7"),
+            ("exec", "h2", "begun", "login"),
+            ("exec", "h2", "lost", "login"),
+            ("enroll", "h1", "done", "pinned SHA256:h1"),
+        ]
+    )
