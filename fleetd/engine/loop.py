@@ -27,7 +27,7 @@ from fleetd.core.actions import Action, Decision, Keep, Reason, Wait
 from fleetd.core.facts import Known, Observation, Part
 from fleetd.core.meta import Key
 from fleetd.core.node import Inventory, Node
-from fleetd.core.nodes import facts_of, nodes_of
+from fleetd.core.nodes import facts_of
 from fleetd.core.plan import Plan, plan
 from fleetd.core.records import (
     NodeRecord,
@@ -50,6 +50,7 @@ from fleetd.engine.passes import Pass, Run, decision_fields, question, tell_apar
 from fleetd.engine.performing import PATIENCE_S, Bounds, Performance
 from fleetd.engine.queue import Timers
 from fleetd.engine.recording import record_plan, record_steps
+from fleetd.engine.roster import Roster
 from fleetd.engine.tries import Tries
 from fleetd.engine.visits import observation_of
 from fleetd.engine.world import Worlds
@@ -87,6 +88,7 @@ class Loop:
     tries: Tries = field(init=False)
     timers: Timers = field(default_factory=Timers)
     sights: Sights = field(default_factory=Sights)
+    roster: Roster = field(default_factory=Roster)
     nodes: dict[str, Node] = field(default_factory=dict)
     performances: list[Performance] = field(default_factory=list)
     due: asyncio.Event = field(default_factory=asyncio.Event)
@@ -96,6 +98,8 @@ class Loop:
     """Rises whenever somebody changes what is wanted."""
     looked: int = 0
     """Looks since the last decision."""
+    news: set[str] = field(default_factory=set)
+    """Nodes of which something was seen that is not written down yet."""
     quiet: bool = False
     """Whether the loop itself writes just now."""
     draining: bool = False
@@ -248,9 +252,8 @@ class Loop:
         began = self.clock.monotonic()
         with self._quietly():
             records = self._learn_nodes()
-            known = tell_apart(
-                self.store, nodes_of(self.given, records.values()), self.seen, self.clock.now()
-            )
+            nodes = self.roster.nodes(self.given, records)
+            known = tell_apart(self.store, nodes, self.seen, self.clock.now())
             self._know(known.nodes)
             world = self._world(known.nodes, known.seen)
             decided = plan(world, self.clock.now(), self.sights)
@@ -279,7 +282,8 @@ class Loop:
         """Write down what was seen since the last decision; of who is forgotten, nothing."""
         self._know()
         met = [node for node in self.nodes.values() if node.name in self.seen]
-        return write_looks(self.store, self.audience, met, self.seen, self.clock.now())
+        news, self.news = self.news, set()
+        return write_looks(self.store, self.audience, met, self.seen, self.clock.now(), news)
 
     def _world(self, nodes: tuple[Node, ...], seen: Mapping[str, Part[Observation]]) -> World:
         confirmed = [one.bounds.confirm_removals for one in self.performances]
@@ -413,6 +417,7 @@ class Loop:
         self.decide_soon()
 
     def _take(self, name: str, part: Part[Observation]) -> bool:
+        self.news.add(name)
         return self.held.take(name, part, self.clock.now(), self.clock.monotonic())
 
     def _acting(self, actions: Sequence[Action]) -> Job:
@@ -472,7 +477,8 @@ class Loop:
     def _know(self, nodes: Sequence[Node] | None = None) -> None:
         """Take the nodes there are; forget what is held of others."""
         if nodes is None:
-            nodes = nodes_of(self.given, self.store.read(NodeRecord))
+            records = {row.name: row for row in self.store.read(NodeRecord)}
+            nodes = self.roster.nodes(self.given, records)
         self.nodes = {node.name: node for node in nodes}
         for name in self.seen.keys() - self.nodes.keys():
             self.held.forget(name)

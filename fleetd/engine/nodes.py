@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from fleetd.core.facts import HostFacts, Known, Observation, Part, Unknown
@@ -153,10 +153,15 @@ class Met:
 
 
 def meet(
-    nodes: Iterable[Node], seen: Mapping[str, Part[Observation]], store: Store, now: float
+    nodes: Iterable[Node],
+    seen: Mapping[str, Part[Observation]],
+    store: Store,
+    now: float,
+    news: Collection[str] | None = None,
 ) -> Met:
     """Write down what the hosts have told of themselves, over the records as they are now.
 
+    `news` are those that were looked at since the last time; None: all of them.
     Twins are not written down as one another: what was known of them stays.
     """
     nodes = tuple(nodes)
@@ -167,8 +172,10 @@ def meet(
     told: list[EventRecord] = []
     quarantined: list[tuple[str, str]] = []
     for node in nodes:
-        part = refused.get(node.name) or seen.get(node.name, Unknown("not looked at yet"))
         before = records.get(node.name)
+        part = refused.get(node.name) or seen.get(node.name, Unknown("not looked at yet"))
+        if news is not None and node.name not in news and _stays(node, part, before):
+            continue
         after = remember(node, part, before, now)
         if after is None:
             continue
@@ -182,6 +189,15 @@ def meet(
             told.append(_event(node, "HostKeyChanged", after.unreachable, now))
     changes += events(store, told)
     return Met(fresh, tuple(changes), tuple(quarantined))
+
+
+def _stays(node: Node, part: Part[Observation], before: NodeRecord | None) -> bool:
+    """Whether a node that was not looked at has neither left, nor come back, nor got a twin."""
+    return (
+        before is not None
+        and node.left == bool(before.left)
+        and isinstance(part, Unknown) == bool(before.unreachable)
+    )
 
 
 def _is_another(before: NodeRecord, after: NodeRecord) -> bool:

@@ -63,13 +63,15 @@ def write_looks(
     nodes: Iterable[Node],
     seen: Mapping[str, Part[Observation]],
     now: float,
+    news: Collection[str] | None = None,
 ) -> Mapping[str, NodeRecord]:
     """Write down what looks at these nodes showed; the records of all nodes after that.
 
+    `news` are those that were looked at since the last time; None: all of them.
     It goes over the records as they are now: a look takes seconds, and somebody may have said
     something of a node meanwhile.
     """
-    met = meet(nodes, seen, store, now)
+    met = meet(nodes, seen, store, now, news)
     if met.changes:
         store.commit(met.changes)
     for name, why in met.quarantined:
