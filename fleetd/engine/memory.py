@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Generic, cast
 
-from fleetd.core.records import IDENTITY, AuditRecord, ObjectRecord, Record
+from fleetd.core.records import IDENTITY, AuditRecord, EventRecord, ObjectRecord, Record
 from fleetd.ports import Change, Put, R, Store
 
 Listener = Callable[[tuple[Change, ...]], None]
@@ -87,6 +87,8 @@ class _Table(Generic[R]):
         self._identity = IDENTITY[kind]
         if self._identity[:2] == ("namespace", "name"):
             self._lead = self._identity[:2]
+        elif kind is EventRecord:
+            self._lead = self._identity[:-1]  # all but the message: what is told apart or combined
         else:
             self._lead = self._identity[:1] if kind is ObjectRecord else ()
         self._groups: dict[_Place, _Group[R]] = {}
