@@ -38,6 +38,12 @@ REACH_TIMEOUT_S = 10
 """For TCP alone: long enough for three lost packets."""
 CONNECT_TIMEOUT_S = 30
 LOGIN_TIMEOUT_S = 60
+SILENCE_S = 45
+"""A network that carries nothing for so long is noticed by the kernel, at no cost to us."""
+QUESTION_S = 60
+"""A frozen sshd still answers TCP: so often it is asked over SSH, and has as long to answer."""
+REKEY_S = 24 * 3600
+"""No sooner than OpenSSH would, but for bytes: thousands of held connections say very little."""
 HANDSHAKES = 64
 HANDSHAKES_PER_JUMP = 5
 KEX = "-diffie-hellman-*"
@@ -338,8 +344,9 @@ class Connections:
                     gss_host=None,
                     x509_trusted_certs=None,
                     login_timeout=LOGIN_TIMEOUT_S,
-                    keepalive_interval=15,
-                    keepalive_count_max=3,
+                    keepalive_interval=QUESTION_S,
+                    keepalive_count_max=1,
+                    rekey_seconds=REKEY_S,
                     agent_forwarding=False,
                     encoding=None,
                     **_credentials(ssh.identity_file),
@@ -369,6 +376,7 @@ async def _reach(ssh: Ssh) -> socket.socket:
             sock = socket.socket(family, kind, protocol)
             try:
                 sock.settimeout(0)  # the loop waits, not the call
+                _expect_answers(sock)
                 await loop.sock_connect(sock, address)
             except OSError as error:
                 sock.close()
@@ -379,6 +387,16 @@ async def _reach(ssh: Ssh) -> socket.socket:
             else:
                 return sock
     raise trouble
+
+
+def _expect_answers(sock: socket.socket) -> None:
+    """Have the kernel give up a connection over which nothing comes back any more."""
+    tcp = socket.IPPROTO_TCP
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(tcp, socket.TCP_KEEPIDLE, SILENCE_S // 3)
+    sock.setsockopt(tcp, socket.TCP_KEEPINTVL, SILENCE_S // 9)
+    sock.setsockopt(tcp, socket.TCP_KEEPCNT, 6)
+    sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, SILENCE_S * 1000)  # of what was sent, too
 
 
 def _trusted(entries: Iterable[Entry]) -> Trusted:
