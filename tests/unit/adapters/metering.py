@@ -24,6 +24,20 @@ from fleetd.testing.store import FakeStore
 NOW = 1_000_000.0
 
 
+Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def samples(metrics: Metrics) -> Samples:
+    """The value of each series, by its name and labels."""
+    found: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        for sample in family.samples:
+            series = sample.name, frozenset(sample.labels.items())
+            assert series not in found, "no series comes twice"
+            found[series] = sample.value
+    return found
+
+
 class Now:
     def now(self) -> float:
         return NOW
@@ -52,14 +66,8 @@ class Bench:
             "visit", node=node, request="Observe", seconds=seconds, outcome=outcome, reason=""
         )
 
-    def samples(self) -> Mapping[tuple[str, frozenset[tuple[str, str]]], float]:
-        found: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
-        for family in text_string_to_metric_families(self.metrics.text().decode()):
-            for sample in family.samples:
-                series = sample.name, frozenset(sample.labels.items())
-                assert series not in found, "no series comes twice"
-                found[series] = sample.value
-        return found
+    def samples(self) -> Samples:
+        return samples(self.metrics)
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.samples().get((name, frozenset(labels.items())))
