@@ -1,9 +1,12 @@
-"""What a pass decides on, put together from the store."""
+"""What a pass decides on, put together from the store.
+
+It is read DaemonSet by DaemonSet: a store that keeps what it read hands the very same rows out
+again for those of which nothing has changed.
+"""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -33,7 +36,8 @@ class Worlds:
 
     store: Store
     fleet: str
-    parsed: dict[tuple[Key, int], DaemonSet] = field(default_factory=dict)
+    parsed: dict[Key, tuple[int, DaemonSet]] = field(default_factory=dict)
+    """The documents as they were read last, with their versions."""
 
     def world(
         self,
@@ -44,21 +48,21 @@ class Worlds:
         confirm_removals: int | None,
     ) -> World:
         """The world of one pass, with the DaemonSets of `scope` only (None: all of them)."""
-        instances = _grouped(self.store.read(InstanceRecord))
         removals = frozenset(Key(row.namespace, row.name) for row in self.store.read(RemovalRecord))
         removals |= {
             Key(row.namespace, row.name)
             for row in self.store.read(ObjectRecord, kind="DaemonSet")
             if row.deleting
         }
-        sets = self.sets(scope, failures, instances)
         return World(
             nodes=nodes,
-            sets=sets,
+            sets=self.sets(scope, failures),
             seen=seen,
             fleet=self.fleet,
             removals=removals if scope is None else removals.intersection(scope),
-            remembered=tuple(row for key in sorted(removals) for row in instances.get(key, ())),
+            remembered=tuple(
+                row for key in sorted(removals) for row in self._rows(InstanceRecord, key)
+            ),
             confirm_removals=confirm_removals,
         )
 
@@ -66,11 +70,8 @@ class Worlds:
         self,
         scope: Collection[Key] | None,
         failures: Mapping[Key, Mapping[str, str]],
-        instances: Mapping[Key, tuple[InstanceRecord, ...]],
     ) -> tuple[SetState, ...]:
         """The DaemonSets of the store that are not being deleted, with what is remembered."""
-        revisions = _grouped(self.store.read(RevisionRecord))
-        slots = _grouped(self.store.read(SlotRecord))
         rollouts = {Key(row.namespace, row.name): row for row in self.store.read(RolloutRecord)}
         pauses = {Key(row.namespace, row.name): row for row in self.store.read(PauseRecord)}
         states = []
@@ -82,10 +83,10 @@ class Worlds:
             states.append(
                 SetState(
                     daemonset=self._daemonset(key, row),
-                    revision=current_revision(revisions[key]).revision,
+                    revision=current_revision(self._rows(RevisionRecord, key)).revision,
                     rollout=rollouts.get(key),
-                    slots=slots.get(key, ()),
-                    instances=instances.get(key, ()),
+                    slots=self._rows(SlotRecord, key),
+                    instances=self._rows(InstanceRecord, key),
                     paused=said is not None and said.paused,
                     resumed=said.at if said is not None and not said.paused else 0.0,
                     failures=failures.get(key, {}),
@@ -94,19 +95,16 @@ class Worlds:
         return tuple(states)
 
     def _daemonset(self, key: Key, row: ObjectRecord) -> DaemonSet:
-        place = (key, row.resource_version)
-        if place not in self.parsed:
-            self.parsed[place] = DaemonSet.model_validate(json.loads(row.document_json))
-        return self.parsed[place]
+        version, known = self.parsed.get(key, (0, None))
+        if known is None or version != row.resource_version:
+            known = DaemonSet.model_validate(json.loads(row.document_json))
+            self.parsed[key] = (row.resource_version, known)
+        return known
+
+    def _rows(self, kind: type[Rows], key: Key) -> tuple[Rows, ...]:
+        return self.store.read(kind, namespace=key.namespace, name=key.name)
 
 
 def current_revision(revisions: Collection[RevisionRecord]) -> RevisionRecord:
     """The revision in force: the one with the highest number (K 115, 116)."""
     return max(revisions, key=lambda row: row.number)
-
-
-def _grouped(rows: tuple[Rows, ...]) -> dict[Key, tuple[Rows, ...]]:
-    groups: dict[Key, list[Rows]] = defaultdict(list)
-    for row in rows:
-        groups[Key(row.namespace, row.name)].append(row)
-    return {key: tuple(group) for key, group in groups.items()}
