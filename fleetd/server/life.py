@@ -133,6 +133,7 @@ class Life:
             try:
                 await self.read_again()
             finally:
+                self.supervisor.status(self.say())
                 self.supervisor.ready()
 
 

@@ -40,7 +40,8 @@ def box(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host
     box = fleet["box"]
     boxes.install_package(box, boxes.wheel(tmp_path_factory.mktemp("wheel")))
     boxes.install_units(box)
-    boxes.settle_in(box, [fleet[name] for name in TARGETS])
+    service = {"metricsAddress": "127.0.0.1:9469"}
+    boxes.settle_in(box, [fleet[name] for name in TARGETS], service)
     box.sh("useradd -m -G fleetd,fleetd-operators alice; useradd -m -G fleetd bob; useradd -m eve")
     yield box
     never_two(fleet.hosts.values())
@@ -83,6 +84,17 @@ def wait_for(fleet: Fleet, version: str, *names: str, timeout: float = 60) -> No
         timeout,
         f"{version} on {names or TARGETS}",
     )
+
+
+def asked(box: Host, path: str) -> str:
+    """What the service answers to GET, head and all."""
+    program = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX);"
+        "s.connect('/run/fleetd/fleetd.sock');"
+        "s.sendall(b'GET %s HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n' "
+        "% sys.argv[1].encode()); print(s.makefile().read())"
+    )
+    return box.sh(f'python3 -c "{program}" {path}').stdout
 
 
 def settled(fleet: Fleet, box: Host) -> dict[str, dict[str, str]]:
@@ -141,6 +153,22 @@ def test_the_drift_timer_asks_the_service(fleet: Fleet, box: Host) -> None:
     box.sh("systemctl start fleetd-drift.service", timeout=60)
     assert property_of(box, "fleetd-drift.service", "Result") == "success"
     assert snapshots(fleet[name] for name in TARGETS) == before
+
+
+def test_metrics_and_health_and_nothing_else_are_on_tcp(box: Host) -> None:
+    program = (
+        "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 9469);"
+        "c.request('GET', sys.argv[1]); a = c.getresponse(); print(a.status, a.read().decode())"
+    )
+    told = {
+        path: box.sh(f'python3 -c "{program}" {path}').stdout
+        for path in ("/metrics", "/readyz", "/api/v1/nodes", "/apis/fleetd/v1/verbs/get")
+    }
+    assert told["/metrics"].startswith("200 ")
+    assert 'fleetd_host_reachable{node="web-1"} 1' in told["/metrics"]
+    assert told["/readyz"] == "200 ok\n"
+    assert told["/api/v1/nodes"].startswith("404 ")
+    assert told["/apis/fleetd/v1/verbs/get"].startswith("404 ")
 
 
 # -------------------------------------------------------------------------------- a reload
@@ -217,55 +245,71 @@ def test_a_service_whose_part_fails_is_started_again_and_restarts_no_agent(
     assert settled(fleet, hasty) == before
 
 
-SLOW = "TimeoutStopSec=20\nExecStartPre=/bin/sleep 2\n"
-"""Each update takes its time, so that there is a middle to be cut in."""
+GATE = "ExecStartPre=/bin/sh -c 'until [ -e /run/go-%s ]; do sleep 0.1; done'\n"
+"""A new copy starts when it may: so there is a middle of a rollout, for as long as it takes."""
+
+
+def begin_rollout(fleet: Fleet, box: Host, version: str) -> None:
+    """Begin a rollout, and return when the update of its first host is under way."""
+    path = document(box, version, directives=GATE % version)
+    box.sh(f"({as_user('alice', f'fleetd apply {path}')}) >/tmp/apply.log 2>&1 &")
+    first = fleet["web-1"]
+    wait_until(
+        lambda: property_of(first, UNIT, "ActiveState") == "activating", 30, "the first update"
+    )
+
+
+def end_rollout(fleet: Fleet, box: Host, version: str) -> None:
+    """Let a rollout go on, to its end; each host has had each version once."""
+    for name in TARGETS:
+        fleet[name].sh(f"touch /run/go-{version}")
+    wait_for(fleet, version)
+    settled(fleet, box)
+    lives = Timeline.read([fleet[name] for name in TARGETS]).runs
+    for runs in lives.values():
+        started = [run.version for run in runs]
+        assert started == sorted(set(started))
 
 
 def test_a_stop_in_the_middle_of_a_rollout_leaves_every_host_whole(
     fleet: Fleet, hasty: Host
 ) -> None:
-    path = document(hasty, "v2", directives=SLOW)
-    by(hasty, "alice", f"fleetd apply {path} --no-wait")
-    wait_for(fleet, "v2", "web-1")
-    hasty.sh(f"systemctl stop {SERVICE}", timeout=70)
+    begin_rollout(fleet, hasty, "v2")
+    hasty.sh(f"systemctl stop --no-block {SERVICE}")
+    wait_until(
+        lambda: property_of(hasty, SERVICE, "ActiveState") == "deactivating", 20, "the end to begin"
+    )
+    # What is in flight may take its time; whoever is in a hurry says so once more.
+    hasty.sh(f"systemctl kill --kill-who=main --signal=TERM {SERVICE}", check=False)
+    wait_until(lambda: property_of(hasty, SERVICE, "ActiveState") == "inactive", 20, "the end")
+    assert "the service goes on with it" in hasty.sh("cat /tmp/apply.log").stdout
     assert property_of(hasty, SERVICE, "Result") == "success"
-    now = versions(fleet)
-    assert now["web-1"] == "v2"
-    for name in TARGETS:
-        assert fleet[name].sh(f"systemctl is-active {UNIT}", check=False).stdout in {
-            "active\n",
-            "activating\n",
-        }
+    states = {name: property_of(fleet[name], UNIT, "ActiveState") for name in TARGETS}
+    assert states == {"web-1": "activating", "web-2": "active"}
+    assert versions(fleet)["web-2"] == "v1"
     hasty.sh(f"systemctl start {SERVICE}", timeout=60)
-    wait_for(fleet, "v2")
-    settled(fleet, hasty)
+    end_rollout(fleet, hasty, "v2")
 
 
 def test_a_kill_in_the_middle_of_a_rollout_delays_it_and_no_more(fleet: Fleet, hasty: Host) -> None:
     pid = main_pid(hasty)
-    by(hasty, "alice", f"fleetd apply {document(hasty, 'v3', directives=SLOW)} --no-wait")
-    wait_for(fleet, "v3", "web-1")
+    begin_rollout(fleet, hasty, "v3")
     hasty.sh(f"kill -KILL {pid}")
     again(hasty, pid)
-    wait_for(fleet, "v3")
-    settled(fleet, hasty)
-    lives = Timeline.read([fleet[name] for name in TARGETS]).runs
-    assert {name: [run.version for run in runs].count("v3") for name, runs in lives.items()} == (
-        dict.fromkeys(TARGETS, 1)
-    )
+    assert versions(fleet)["web-2"] == "v2"
+    end_rollout(fleet, hasty, "v3")
 
 
 def test_an_upgrade_goes_on_with_a_rollout_and_restarts_no_agent(
     fleet: Fleet, hasty: Host, tmp_path: Path
 ) -> None:
     newer = boxes.wheel(tmp_path, "99.0.0")
-    by(hasty, "alice", f"fleetd apply {document(hasty, 'v4', directives=SLOW)} --no-wait")
-    wait_for(fleet, "v4", "web-1")
+    begin_rollout(fleet, hasty, "v4")
     boxes.install_package(hasty, newer)
     hasty.sh(f"systemctl restart {SERVICE}", timeout=90)
-    wait_for(fleet, "v4")
+    end_rollout(fleet, hasty, "v4")
     before = settled(fleet, hasty)
-    assert "99.0.0" in by(hasty, "bob", "fleetd version").stdout
+    assert '"fleetdVersion":"99.0.0"' in asked(hasty, "/version")
     hasty.sh(f"systemctl restart {SERVICE}", timeout=90)
     by(hasty, "alice", "fleetd reconcile --timeout 60s", timeout=90)
     assert settled(fleet, hasty) == before
@@ -291,12 +335,7 @@ def test_an_inventory_that_fails_is_waited_for_and_nobody_leaves(fleet: Fleet, h
     hasty.sh(f"systemctl start {SERVICE}", timeout=60)
     assert active(hasty)
     assert "hosts.json" in property_of(hasty, SERVICE, "StatusText")
-    ready = hasty.sh(
-        "python3 -c 'import socket; s = socket.socket(socket.AF_UNIX); "
-        's.connect("/run/fleetd/fleetd.sock"); '
-        's.sendall(b"GET /readyz HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n"); '
-        "print(s.makefile().read())'"
-    ).stdout
+    ready = asked(hasty, "/readyz")
     assert " 503 " in ready.splitlines()[0]
     assert snapshots(fleet[name] for name in TARGETS) == before
     hasty.sh("mv /etc/fleetd/away /etc/fleetd/hosts.json")
