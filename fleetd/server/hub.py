@@ -101,8 +101,13 @@ class Hub:
         changes, self._changes = tuple(self._changes), []
         begun = [each for each in self.collections.values() if each.begun]
         for collection in begun:
-            collection.hear(changes)
-            collection.tell(SLICE)
+            try:
+                collection.hear(changes)
+                collection.tell(SLICE)
+            except Exception as error:  # noqa: BLE001 - one that fails must not silence the others
+                collection.forget()
+                told = {"message": "watching what changes failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(told)
         if any(collection.behind for collection in begun):
             self._later(0.0)
 
@@ -160,12 +165,18 @@ class Collection:
         """Compare all that was heard by now; at the first time, take in what is there."""
         async with self._beginning:
             if not self.begun:
-                self.begun = True
-                await self._begin(self._hub.next_version())
+                self.begun = True  # from here on changes are heard
+                try:
+                    await self._begin(self._hub.next_version())
+                except BaseException:
+                    self.forget()
+                    raise
         self._hub.stir()
         while self._dirty:
             await asyncio.sleep(0)
             self._hub.stir()
+        if not self.begun:
+            raise RuntimeError(f"what became of {self.shapes.resource.plural} cannot be told")
 
     async def _begin(self, version: int) -> None:
         for number, place in enumerate(tuple(self.shapes.places()), 1):
@@ -175,6 +186,16 @@ class Collection:
             if number % SLICE == 0:
                 await asyncio.sleep(0)
         self._floor = self._hub.version
+
+    def forget(self) -> None:
+        """Begin anew when somebody asks; whoever watches has to list again."""
+        self.begun = False
+        self._entries.clear()
+        self._events.clear()
+        self._dirty.clear()
+        self._weight = 0
+        self._floor = self._hub.next_version()
+        self._hub.wake()
 
     def hear(self, changes: tuple[Change, ...]) -> None:
         """Note what the changes touch."""

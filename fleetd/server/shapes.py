@@ -13,6 +13,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -33,6 +34,7 @@ from fleetd.core.records import (
     Setting,
     StatusRecord,
 )
+from fleetd.errors import InventoryUnknown
 from fleetd.ports import Change, Put, Store
 from fleetd.server import resources
 from fleetd.server.resources import Resource
@@ -272,7 +274,8 @@ class Nodes(Shapes[tuple[Node, NodeRecord | None]]):
         self._news: set[Place] = set()
 
     def places(self) -> Iterable[Place]:
-        self.turned()
+        """Raises InventoryUnknown while there is no inventory: then nobody knows all nodes."""
+        self._take(self._read())
         return {(name,) for name in self._hosts} | {
             (row.name,) for row in self.store.read(NodeRecord)
         }
@@ -301,14 +304,18 @@ class Nodes(Shapes[tuple[Node, NodeRecord | None]]):
 
     def turned(self) -> bool:
         """Take the inventory in force; whether it brought what `touched` has not told yet."""
-        now = self._read()
-        if now is not self._inventory:
-            before, self._inventory = self._hosts, now
-            self._hosts = {host.name: host for host in now.hosts}
-            names = before.keys() | self._hosts.keys()
-            moved = (name for name in names if before.get(name) != self._hosts.get(name))
-            self._news |= {(name,) for name in moved}
+        with suppress(InventoryUnknown):
+            self._take(self._read())
         return bool(self._news)
+
+    def _take(self, inventory: Inventory) -> None:
+        if inventory is self._inventory:
+            return
+        before, self._inventory = self._hosts, inventory
+        self._hosts = {host.name: host for host in inventory.hosts}
+        names = before.keys() | self._hosts.keys()
+        moved = (name for name in names if before.get(name) != self._hosts.get(name))
+        self._news |= {(name,) for name in moved}
 
     def essence(self, source: tuple[Node, NodeRecord | None]) -> object:
         node, record = source

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fleetd.core.node import Host, Inventory, Ssh
 from fleetd.core.records import InstanceRecord, NodeRecord, StatusRecord
+from fleetd.errors import InventoryUnknown
 from fleetd.ports import Drop, Put
 from fleetd.server import hub, shapes
+from fleetd.server.http import build
 from tests.unit.api.desk import Desk as Documents, config, daemonset
-from tests.unit.server.service import Caller, Desk
+from tests.unit.server.service import BOB, Caller, Desk, seen_as, serving
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/pods"
@@ -175,6 +178,58 @@ async def test_another_inventory_is_seen_though_it_is_no_commit(
         joined = Host("c", Ssh("192.0.2.3"))
         desk.inventory = Inventory((desk.hosts[0], joined), ("hosts.yaml",))
         assert names(await take(events, 2)) == [("DELETED", "b"), ("ADDED", "c")]
+
+
+async def test_nodes_are_not_told_while_the_inventory_is_not_known(
+    desk: Desk, made: Documents, tmp_path: Path
+) -> None:
+    known = False
+
+    def inventory() -> Inventory:
+        if not known:
+            raise InventoryUnknown("the program has failed")
+        return desk.inventory
+
+    app = build(replace(desk.service(), inventory=inventory))
+    async with serving(app, tmp_path / "s", seen_as(BOB)) as bob:
+        since = await version(bob, CONFIGMAPS)
+        answer = await bob.get(NODES)
+        assert (answer.status, answer.json["reason"]) == (503, "ServiceUnavailable")
+        assert "the program has failed" in answer.json["message"]
+        made.apply(config("two", a="1"))
+        async with bob.watch(f"{CONFIGMAPS}?watch=1&resourceVersion={since}") as events:
+            assert names(await take(events, 1)) == [("ADDED", "two")]
+        known = True
+        told = (await bob.get(NODES)).json["items"]
+        assert [node["metadata"]["name"] for node in told] == ["a", "b"]
+
+
+async def test_a_record_that_cannot_be_read_silences_no_other_resource(
+    desk: Desk, made: Documents, bob: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.store.commit([Put(copy(made))])
+    pods, configs = await version(bob, PODS), await version(bob, CONFIGMAPS)
+    async with bob.watch(f"{PODS}?watch=1&resourceVersion={pods}") as events:
+        garbled = replace(made.record(), document_json="{", resource_version=9)
+        desk.store.commit([Put(garbled)])
+        made.store.commit([Put(replace(made.record("one", "ConfigMap"), resource_version=9))])
+        async with bob.watch(f"{CONFIGMAPS}?watch=1&resourceVersion={configs}") as others:
+            assert names(await take(others, 1)) == [("MODIFIED", "one")]
+        ((kind, status),) = await take(events, 1)
+        assert (kind, status["code"]) == ("ERROR", 410)
+    assert "watching what changes failed" in caplog.text
+    assert (await bob.get(PODS)).status == 500
+    desk.store.commit([Put(replace(garbled, document_json="{}"))])
+    assert len((await bob.get(PODS)).json["items"]) == 1
+
+
+async def test_a_record_that_cannot_be_read_is_no_empty_list(
+    desk: Desk, made: Documents, bob: Caller
+) -> None:
+    desk.store.commit([Put(copy(made))])
+    assert len((await bob.get(PODS)).json["items"]) == 1
+    desk.store.commit([Put(replace(made.record(), document_json="{", resource_version=9))])
+    assert (await bob.get(PODS)).status == 500
 
 
 async def test_dropping_by_a_part_of_the_identity_takes_all_of_them(
