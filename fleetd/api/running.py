@@ -25,6 +25,7 @@ from fleetd.core.meta import Key
 from fleetd.core.records import AuditRecord, InstanceRecord, ObjectRecord, Setting
 from fleetd.engine.executor import Step
 from fleetd.engine.passes import Pass, Run
+from fleetd.engine.recording import trim_events
 from fleetd.errors import Refused
 from fleetd.ports import Put
 
@@ -52,6 +53,7 @@ async def run(
     if session.loop is not None:
         ended = await session.loop.perform(scope, options, progress)
         return _report(ended, options, changes)
+    trim_events(session.store)  # a service does so as time goes by
     reconciler = session.reconciler(scope, options, progress)
     if not options.wait:
         done = await reconciler.once()

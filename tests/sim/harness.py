@@ -158,6 +158,12 @@ class Sim:
         reconciler = rehearsal.reconciler(None, RunOptions(), unwatched)
         return await reconciler.once(act=False)
 
+    @property
+    def commits(self) -> int:
+        """How many transactions there were."""
+        assert isinstance(self.store, FakeStore)
+        return self.store.commits
+
     def revisions(self, key: Key = AGENT) -> dict[str, str]:
         """What the ledger of each host says it has."""
         return {

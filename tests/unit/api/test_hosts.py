@@ -75,10 +75,10 @@ def test_who_does_not_answer_or_is_nobodys_is_named() -> None:
 def test_a_state_with_something_in_it_is_not_overwritten() -> None:
     async def story() -> None:
         sim = await running(1)
-        commits = sim.store.commits
+        commits = sim.commits
         with pytest.raises(Refused, match="not empty"):
             await adopt(sim.session(), unwatched)
-        assert sim.store.commits == commits
+        assert sim.commits == commits
 
     loop.run(story(), seed=1)
 
@@ -97,7 +97,7 @@ def test_hosts_of_no_fleet_or_of_several_are_not_adopted(owners: Any, message: s
             host.owner, host.owner_key = owner, "00"
         with pytest.raises(Refused, match=message):
             await adopt(sim.session(), unwatched)
-        assert sim.store.commits == 0
+        assert sim.commits == 0
 
     loop.run(story(), seed=1)
 

@@ -11,8 +11,10 @@ from fleetd.api.reports import Report, RunOptions
 from fleetd.api.running import run
 from fleetd.core.facts import Owner
 from fleetd.core.node import Inventory
-from fleetd.core.records import NodeRecord, Setting
+from fleetd.core.records import EventRecord, NodeRecord, Setting
+from fleetd.engine.recording import EVENTS_KEPT
 from fleetd.errors import Refused
+from fleetd.ports import Put
 from fleetd.testing import loop
 from fleetd.testing.fleet import Fault
 from tests.sim.harness import Sim, agent, unwatched
@@ -117,12 +119,12 @@ def test_what_failed_is_told_once_as_it_ended_last() -> None:
 def test_a_dry_run_tells_what_it_would_do_and_writes_nothing() -> None:
     async def story() -> None:
         sim = await settled(broken)
-        commits, hosts = sim.store.commits, sim.revisions()
+        commits, hosts = sim.commits, sim.revisions()
         options = replace(BOUND, dry_run=True)
         report = await run(sim.session(), None, options, unwatched)
         planned = [(entry.node, entry.decision) for entry in report.entries if entry.outcome]
         assert planned == [("h01", "update")]
-        assert (sim.store.commits, sim.revisions()) == (commits, hosts)
+        assert (sim.commits, sim.revisions()) == (commits, hosts)
 
     loop.run(story(), seed=1)
 
@@ -143,5 +145,21 @@ def test_another_inventory_needs_saying_so() -> None:
         await run(other, None, replace(BOUND, new_inventory=True), unwatched)
         assert sim.store.read(Setting, name=SOURCES) == (Setting(SOURCES, "elsewhere"),)
         await run(other, None, BOUND, unwatched)
+
+    loop.run(story(), seed=1)
+
+
+def test_a_run_leaves_no_more_events_than_are_kept() -> None:
+    async def story() -> None:
+        sim = Sim.of(1)
+        old = EventRecord("ns", "DaemonSet", "old", "", "Failed", True, "", 1, 0.0, 0.0)
+        sim.store.commit(
+            Put(replace(old, node=f"n{number}", last=float(number)))
+            for number in range(EVENTS_KEPT + 3)
+        )
+        await run(sim.session(), None, BOUND, unwatched)
+        kept = sim.store.read(EventRecord, name="old")
+        assert len(kept) == EVENTS_KEPT
+        assert min(row.last for row in kept) == 3.0
 
     loop.run(story(), seed=1)
