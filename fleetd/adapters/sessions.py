@@ -130,8 +130,10 @@ class Exec:
         def take(data: bytes) -> None:
             said.extend(data[: KEPT_OF_STDERR - len(said)])
 
+        running = self._run(stdin, on_stdout, take, hold=True)
+        del stdin  # the stream goes on for days
         try:
-            status, why = await self._run(stdin, on_stdout, take, hold=True)
+            status, why = await running
         finally:
             if not self.over and self._channel is not None:
                 # sshd closes the pipes of a session whose channel is closed.
@@ -158,6 +160,7 @@ class Exec:
         self.sent = True
         try:
             self._channel.write(stdin)
+            del stdin
             if chunks is not None:
                 await self._feed(self._channel, session, chunks)
             if not hold:

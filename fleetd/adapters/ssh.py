@@ -129,7 +129,9 @@ class SshTransport:
         # Beside the visits' channels, not among them: 7 are still below MaxSessions.
         run = Exec(held.connection, LINE)
         try:
-            return await run.follow(stdin, on_stdout)
+            following = run.follow(stdin, on_stdout)
+            del stdin  # sent once, and then as much as all else that a stream weighs
+            return await following
         finally:
             if not run.sent and not held.running:
                 # It had died, or a session that nobody waits for may yet open.
