@@ -127,10 +127,13 @@ def read_call(form: Form, line: bytes) -> Call:
         raise InvalidInput("the call is no JSON object")
     caller = unpack(Caller, told.get("from", {}), "from")
     assert isinstance(caller, Caller)
+    arguments = form.unpack(told.get("arguments", {}))
     documents = NO_DOCUMENTS
     if told.get("documents") is not None:
         documents = crossing.unpack(told["documents"])
-    return Call(form.unpack(told.get("arguments", {})), documents, caller)
+    elif arguments.get("specs") or "edited" in arguments:
+        raise InvalidInput(f"{form.name} needs documents; files are not read here for anybody")
+    return Call(arguments, documents, caller)
 
 
 def path_of(file: BinaryIO) -> str:
