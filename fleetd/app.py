@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -195,6 +195,11 @@ async def _serve(read: Callable[[], Settings]) -> None:
         outside = _outside(settings, stack, log)
         service = settings.service
         readers, operators = _groups(service)
+        place = Path(settings.socket).parent
+        if not place.exists() and place.parent == Path("/run"):
+            with suppress(PermissionError):  # whoever listens there tells what is missing
+                place.mkdir()  # as RuntimeDirectory= does where systemd starts us
+                place.chmod(0o755)
         doors = Doors(
             stack.enter_context(listen_on(settings.socket, readers)),
             rights_of(operators),

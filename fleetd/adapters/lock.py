@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fleetd.errors import StateBroken, StateHeld
+from fleetd.errors import Refused, StateBroken, StateHeld
 
 LIMIT = 4096
 WHAT_LIMIT = 400
@@ -26,10 +26,19 @@ def hold(state_dir: Path, what: str) -> Iterator[None]:
     """Be the only writer of this state directory (made when missing) inside the `with` block.
 
     `what` is the command as a person would recognise it. Raises `StateHeld`, naming the holder, at
-    once when there is one, and `StateBroken` where no lock can be had at all.
+    once when there is one, `StateBroken` where no lock can be had at all, and `Refused` for root in
+    the state of somebody else: what root made there its owner could not use, and root has neither
+    the keys nor the known hosts that the owner has.
     """
     path = state_dir / "lock"
     try:
+        if os.geteuid() == 0 and state_dir.exists() and (owner := state_dir.stat().st_uid) != 0:
+            name = _name_of(owner)
+            raise Refused(
+                f"the state in {state_dir} is the user {name}'s, and no service of theirs runs: "
+                f"start it (`systemctl start fleetd`), or work as that user (`sudo -u {name} "
+                f"fleetd --state {state_dir} ...`)"
+            )
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -50,16 +59,11 @@ def hold(state_dir: Path, what: str) -> Iterator[None]:
 
 
 def _sign(file: int, path: Path, what: str) -> None:
-    user = os.getuid()
-    try:
-        name = pwd.getpwuid(user).pw_name
-    except KeyError:
-        name = str(user)
     text = json.dumps(
         {
             "pid": os.getpid(),
             "host": os.uname().nodename,
-            "user": name,
+            "user": _name_of(os.getuid()),
             "command": what[:WHAT_LIMIT],
             "since": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
@@ -69,6 +73,13 @@ def _sign(file: int, path: Path, what: str) -> None:
         os.pwrite(file, text.encode(), 0)
     except OSError as error:
         raise StateBroken(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
 
 
 def _holder(text: bytes) -> str:

@@ -257,6 +257,7 @@ class Coordinator:
         running.check_sources(self._session(inventory), RunOptions())
         self.loop.take_inventory(inventory)
         self.following.take_inventory(inventory)
+        self.outside.supervisor.status(self.say())
 
     async def _watch(self) -> None:
         while True:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleetd.adapters.lock import hold
-from fleetd.errors import StateBroken, StateHeld
+from fleetd.errors import Refused, StateBroken, StateHeld
 
 HOLDER = (
     "import sys; from pathlib import Path; from fleetd.adapters.lock import hold\n"
@@ -104,6 +104,17 @@ def test_the_directory_and_file_are_for_their_owner_only(tmp_path: Path) -> None
     with hold(state, "one"):
         assert stat.S_IMODE(state.stat().st_mode) == 0o700
         assert stat.S_IMODE((state / "lock").stat().st_mode) == 0o600
+
+
+def test_root_leaves_the_state_of_another_user_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 1, 1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(Refused, match=r"sudo -u .* fleetd --state"), hold(tmp_path, "one"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_locked_is_named(tmp_path: Path) -> None:
