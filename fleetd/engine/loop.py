@@ -23,7 +23,7 @@ from math import inf
 from random import Random
 from typing import Any
 
-from fleetd.core.actions import Action, Decision, Keep, Reason, Wait
+from fleetd.core.actions import Action, Decision, Keep, Reason, Start, Wait
 from fleetd.core.facts import Known, Observation, Part
 from fleetd.core.meta import Key
 from fleetd.core.node import Inventory, Node
@@ -62,6 +62,8 @@ GATHER_S = 2.0
 """The first decision waits until all hosts were looked at, or no answer came for so long."""
 HEEDED = frozenset({PauseRecord, SlotRecord, NodeRecord, RemovalRecord})
 """What people say, beside objects and their revisions."""
+SLOW_S = 10.0
+"""A first start that takes longer holds the others up no more."""
 OVERDUE_S = 1.0
 """What is due by the clock and waits for a host is decided on again no more often."""
 
@@ -267,7 +269,7 @@ class Loop:
         self._look_later(decided)
         self.tries.tidy({action.ds for action in decided.actions})
         for performance in tuple(self.performances):
-            performance.decided(self.last, world, self.tries.closed(), parting=bool(self.parting))
+            performance.decided(self.last, world, self.tries, parting=bool(self.parting))
         self.audience.emit(
             "pass_ended",
             hosts=len(known.nodes),
@@ -305,10 +307,11 @@ class Loop:
         )
 
     def _begin(self, decided: Plan) -> int:
-        """Send what is due to its lanes, in the order of the plan; how many actions that were."""
+        """Send what is due to its lanes; how many actions that were."""
         due: dict[str, list[Action]] = defaultdict(list)
         later: list[float] = []
-        for action in decided.actions:
+        # Who has not failed yet comes first: one that fails for ever keeps nobody from a try.
+        for action in sorted(decided.actions, key=self.tries.failed):
             if self.draining or action.node in self.lanes.busy:
                 continue
             wait = self.tries.wait(action)
@@ -428,9 +431,7 @@ class Loop:
             left = list(actions)
             try:
                 while left and (len(left) == len(actions) or self._may_go_on(said)):
-                    (record,) = self.store.read(NodeRecord, name=lane.node.name) or (None,)
-                    facts = facts_of(record) if record else None
-                    step = await self.executor.carry_out(left.pop(0), lane.node, facts)
+                    step = await self._carry_out(lane, left.pop(0))
                     self._ended(lane, step)
                     if ends_lane(step):
                         break
@@ -439,6 +440,21 @@ class Loop:
                 self.decide_soon()
 
         return act
+
+    async def _carry_out(self, lane: Lane, action: Action) -> Step:
+        (record,) = self.store.read(NodeRecord, name=lane.node.name) or (None,)
+        facts = facts_of(record) if record else None
+        slow = (Loop, action)
+        if isinstance(action, Start):
+            self.timers.set(slow, SLOW_S, lambda: self._widen(action.ds))
+        try:
+            return await self.executor.carry_out(action, lane.node, facts)
+        finally:
+            self.timers.cancel(slow)
+
+    def _widen(self, ds: Key) -> None:
+        self.tries.widen(ds)
+        self.decide_soon()
 
     def _may_go_on(self, said: int) -> bool:
         return self.said == said and not self.draining

@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from fleetd.core.actions import Action, Reason, Wait
+from fleetd.core.actions import Action, Reason, Start, Wait
 from fleetd.core.meta import Key
 from fleetd.core.records import RolloutState
 from fleetd.core.world import World
 from fleetd.engine.audience import Watcher
 from fleetd.engine.executor import Outcome, Step
 from fleetd.engine.passes import Pass, Place, Run, decision_fields, place_of, within
+from fleetd.engine.tries import Tries
 
 TRIES = 3
 """An action that failed this often in one run is given up by that run."""
@@ -117,11 +118,11 @@ class Performance:
         if doubtful:
             self.wanted.add(step.action.node)
 
-    def decided(self, last: Pass, world: World, closed: frozenset[Key], *, parting: bool) -> None:
+    def decided(self, last: Pass, world: World, tries: Tries, *, parting: bool) -> None:
         """The loop has decided.
 
-        `closed` are DaemonSets whose first starts have just failed; `parting`: traces are just
-        taken off hosts that left, which belongs to a run over everything.
+        `parting`: traces are just taken off hosts that left, which belongs to a run over
+        everything.
         """
         decided = within(last.plan, self.scope)
         self.last = replace(last, plan=decided)
@@ -129,12 +130,12 @@ class Performance:
         if self.wanted or self.result.done() or (parting and self.scope is None):
             return
         if not self.bounds.wait:
-            self._count_down(decided.actions, world.busy, closed)
+            self._count_down(decided.actions, world.busy, tries.closed())
             if not self.left:
                 self._end("once")
         elif self._settled(world):
             self._end("settled")
-        elif self._stuck(decided.actions):
+        elif self._stuck(decided.actions, tries.hopeless()):
             self._end("stuck")
 
     async def end(self, before: Pass) -> Run:
@@ -194,7 +195,7 @@ class Performance:
                 return True
         return False
 
-    def _stuck(self, actions: tuple[Action, ...]) -> bool:
+    def _stuck(self, actions: tuple[Action, ...], hopeless: frozenset[Key]) -> bool:
         """Whether nothing but given-up actions keeps the scope from being settled."""
         assert self.last is not None
         moving = any(
@@ -202,7 +203,11 @@ class Performance:
             and entry.reason in {Reason.STARTING, Reason.SLOW_START, Reason.BUSY}
             for entry in self.last.plan.decisions
         )
-        return bool(actions) and not moving and all(map(self._is_hopeless, actions))
+        given_up = all(
+            self._is_hopeless(action) or (isinstance(action, Start) and action.ds in hopeless)
+            for action in actions
+        )
+        return bool(actions) and not moving and given_up
 
     def _is_hopeless(self, action: Action) -> bool:
         place = place_of(action)

@@ -25,6 +25,8 @@ REPEATS = 5
 """What was done this often, and was due again each time within `REPEAT_S`, does not stay right."""
 REPEAT_S = 30.0
 FORGET_S = 900.0
+HOPELESS = 9
+"""So many first starts that failed one after the other: it is the workload."""
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ class Tries:
         good = step.outcome is Outcome.DONE
         tried = self.tries.setdefault(place_of(step.action), Try())
         if good:
-            often = tried.done if now - tried.ended < REPEAT_S else 0
+            often = tried.done if now - max(tried.ended, tried.after) < REPEAT_S else 0
             tried.done, tried.failed, tried.message = often + 1, 0, ""
             late = tried.done - REPEATS
             tried.after = now + AGAIN.wait(late, self.chance) if late > 0 else 0.0
@@ -77,6 +79,11 @@ class Tries:
         ramp = self.ramps.get(step.action.ds)
         if isinstance(step.action, Start) and ramp is not None:
             ramp.end(good=good, again=now + STARTS.wait(ramp.failed + 1, self.chance))
+
+    def widen(self, ds: Key) -> None:
+        """A start takes so long that another one goes beside it."""
+        if ds in self.ramps:
+            self.ramps[ds].room += 1
 
     def forgive(self, scope: Collection[Key] | None) -> None:
         """Somebody asks for these DaemonSets (None: all): what failed is tried again at once."""
@@ -92,6 +99,17 @@ class Tries:
         """DaemonSets of which nothing is started just now, since the first starts failed."""
         now = self.clock.monotonic()
         return frozenset(ds for ds, ramp in self.ramps.items() if ramp.after > now)
+
+    def hopeless(self) -> frozenset[Key]:
+        """DaemonSets of which one start after the other has failed, and none gone well."""
+        return frozenset(
+            ds for ds, ramp in self.ramps.items() if ramp.failed >= HOPELESS and not ramp.good
+        )
+
+    def failed(self, action: Action) -> int:
+        """How often in a row an action has failed."""
+        tried = self.tries.get(place_of(action))
+        return tried.failed if tried else 0
 
     def tidy(self, wanted: Collection[Key]) -> None:
         """Forget what is long over, and slow starts of which nothing is left to start."""
