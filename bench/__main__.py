@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import noop, planning, rollout, service, simulated, startup
+from bench import noop, planning, rollout, scrape, service, simulated, startup
 from bench.measures import Measure, as_json, machine, table
 from bench.options import Bench, Options
 
 BENCHES: dict[str, tuple[Bench, str]] = {
     "startup": (startup.bench, "how soon commands answer that need no host"),
     "planning": (planning.bench, "deciding one pass, without any I/O"),
+    "scrape": (scrape.bench, "metrics of many hosts: their memory and a scrape"),
     "simulated": (simulated.bench, "a pass over many simulated hosts, by real SSH on loopback"),
     "service": (service.bench, "`fleetd run` over many simulated hosts, by real SSH on loopback"),
     "noop": (noop.bench, "a pass that changes nothing, on real hosts (root, Debian)"),

@@ -24,7 +24,9 @@ Form = Literal["auto", "json", "console"]
 Level = Literal["debug", "info", "warning", "error"]
 
 NAMED: Final = 100
-"""So many items of a list stand in a line."""
+"""So many items of a list stand in a line..."""
+TEXT: Final = 4096
+"""... and so many characters of what a host says."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _PRIORITY: Final[Mapping[str, int]] = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 
@@ -180,7 +182,9 @@ def is_off(why: str) -> bool:
 
 
 def _short(value: object) -> object:
-    """A list of thousands of hosts would be cut by the journal, in the middle of a line."""
+    """What is too long would be cut by the journal, in the middle of a line."""
+    if isinstance(value, str) and len(value) > TEXT:
+        return f"{value[:TEXT]}... and {len(value) - TEXT} characters more"
     if isinstance(value, list | tuple) and len(value) > NAMED:
         return [*value[:NAMED], f"and {len(value) - NAMED} more"]
     return value

@@ -37,7 +37,7 @@ SIMILAR = 10
 COMBINED = "(combined from similar events): "
 """Kubernetes' words for an event that stands for several messages."""
 MESSAGE_LIMIT = 1024
-"""Kubernetes' bound of an event's message."""
+"""Kubernetes' bound of an event's message; a host may say far more."""
 
 
 def record_plan(store: Store, plan: Plan, scope: Collection[Key] | None, now: float) -> None:
@@ -88,7 +88,7 @@ def _audit(step: Step, now: float, who: str) -> AuditRecord:
         who=who,
         verb=type(action).__name__.lower(),
         subject=f"DaemonSet {action.ds}",
-        detail="; ".join(filter(None, (_cause(action), step.message))),
+        detail="; ".join(filter(None, (_cause(action), step.message)))[:MESSAGE_LIMIT],
         node=action.node,
         revision=getattr(action, "revision", ""),
         outcome=step.outcome.value,

@@ -88,13 +88,17 @@ def test_what_changes_or_troubles_is_told_and_the_rest_is_not(
     assert [line["level"] for line in lines(every)] == [level]
 
 
-def test_a_list_of_thousands_is_cut_and_says_so() -> None:
+def test_what_is_too_long_is_cut_and_says_so() -> None:
     out = io.StringIO()
     joined = [f"n{number:04}" for number in range(5000)]
     LogSink(form="json", stream=out).emit("inventory_changed", joined=joined, left=["x"])
     (line,) = lines(out)
     assert line["joined"] == [*joined[:100], "and 4900 more"]
     assert line["left"] == ["x"]
+    LogSink(form="json", stream=out).emit(
+        "action_ended", **{**ended("failed"), "message": "x" * 5000}
+    )
+    assert lines(out)[1]["message"] == "x" * 4096 + "... and 904 characters more"
 
 
 def test_trouble_is_told_when_it_begins_changes_and_ends() -> None:

@@ -111,6 +111,7 @@ def test_a_message_has_a_bound() -> None:
     for end in ("a", "b"):
         record_steps(store, [Step(START, Outcome.FAILED, "x" * 5000 + end)], 1.0)
     assert rows(store) == [("x" * 1024, 2, 1.0, 1.0)]
+    assert {len(row.detail) for row in store.read(AuditRecord)} == {1024}
 
 
 def test_the_latest_events_are_kept() -> None:
