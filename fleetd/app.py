@@ -19,17 +19,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleetd.adapters.store import SqliteStore
-from fleetd.api import reading
-from fleetd.api.fleet import Fleet, known_fleet, open_fleet, raise_term
 from fleetd.cli.settings import ServiceSettings, Settings
 from fleetd.client import Client, Reads
-from fleetd.client.reader import Reader
 from fleetd.core.node import Inventory, Ssh
-from fleetd.ports import EventSink
 
-if TYPE_CHECKING:  # only for annotations: loaded when there is a service
+if TYPE_CHECKING:  # only for annotations: what a run does not need is not loaded
+    from fleetd.adapters.store import SqliteStore
+    from fleetd.api.fleet import Fleet
     from fleetd.client.remote import Remote
+    from fleetd.ports import EventSink
     from fleetd.server.coordinator import Outside, Pace
 
 THREADS = 64
@@ -50,6 +48,10 @@ def open_reads(settings: Settings) -> Iterator[Reads]:
     if remote := _service(settings):
         yield remote
         return
+    from fleetd.adapters.store import SqliteStore
+    from fleetd.api import reading
+    from fleetd.client.reader import Reader
+
     store = SqliteStore(_state(settings), readonly=True)
 
     def inventory() -> Inventory:
@@ -143,6 +145,8 @@ class _State:
     @cached_property
     def store(self) -> SqliteStore:
         """The store behind the lock. Raises StateHeld and StateBroken."""
+        from fleetd.adapters.store import SqliteStore
+
         if self._mutating:
             from fleetd.adapters.lock import hold
 
@@ -154,6 +158,8 @@ class _State:
     @cached_property
     def fleet(self) -> Fleet | None:
         """Who we are, with the term of this run."""
+        from fleetd.api.fleet import known_fleet, open_fleet, raise_term
+
         if not self._mutating:
             return known_fleet(self.store)
         fleet = open_fleet(self.store, _fresh_id(), _fresh_key())
