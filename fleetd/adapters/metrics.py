@@ -108,6 +108,11 @@ class Metrics:
             buckets=_LOOK,
             registry=registry,
         )
+        self._last_visit = Gauge(
+            "fleetd_last_visit_timestamp_seconds",
+            "When the last visit to any host ended, in seconds since the epoch; 0: none yet.",
+            registry=registry,
+        )
         self._passes = Histogram(
             "fleetd_pass_duration_seconds",
             "Duration of decisions over the whole fleet.",
@@ -116,7 +121,7 @@ class Metrics:
         )
         self._last_pass = Gauge(
             "fleetd_last_pass_timestamp_seconds",
-            "When the last decision ended, in seconds since the epoch.",
+            "When the last decision ended, in seconds since the epoch; without news there is none.",
             registry=registry,
         )
         self._queue = Gauge("fleetd_queue_depth", "Hosts that wait for a visit.", registry=registry)
@@ -186,6 +191,7 @@ class Metrics:
 
     def _on_visit(self, *, node: str, request: str, seconds: float, outcome: str, **_: Any) -> None:
         self._visits.labels(request.lower(), outcome).observe(seconds)
+        self._last_visit.set(self._clock.now())
         answered = outcome != "lost"
         self._hosts.visited(node, seconds, self._clock.now(), answered=answered)
 

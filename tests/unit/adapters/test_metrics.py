@@ -29,6 +29,7 @@ def test_a_host_is_reachable_when_it_answered_whatever_it_said(
     bench = Bench("n1")
     bench.visit("n1", outcome=outcome)
     assert bench.value("fleetd_host_reachable", node="n1") == reachable
+    assert bench.value("fleetd_last_visit_timestamp_seconds") == NOW
     seen = bench.value("fleetd_host_last_seen_timestamp_seconds", node="n1")
     assert seen == (NOW if reachable else None)
 
