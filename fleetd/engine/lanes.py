@@ -97,7 +97,7 @@ class Lanes:
         async def work() -> None:
             try:
                 await job(lane)
-            except Exception:
+            except BaseException:
                 self.group = None  # it ends, and nothing can be begun in it any more
                 raise
             finally:

@@ -233,7 +233,7 @@ class Loop:
         while True:
             await self.due.wait()
             self.due.clear()
-            if self.draining:
+            if self.draining or not self.lanes.open:
                 continue
             began = self.clock.monotonic()
             self._decide()

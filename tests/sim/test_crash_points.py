@@ -42,7 +42,7 @@ class Fuse:
 
     def burn(self) -> None:
         self.passed += 1
-        if self.passed == self.at:
+        if 0 < self.at <= self.passed:  # who is gone does nothing any more
             raise Killed
 
 
@@ -150,9 +150,11 @@ class Update:
         return self.sim.put(agent(version, updateStrategy={"rollingUpdate": dict(self.rolling)}))
 
 
-async def killed_at(rolling: Mapping[str, int], point: int) -> tuple[int, Any]:
+async def killed_at(
+    rolling: Mapping[str, int], point: int, kind: type[Update] = Update
+) -> tuple[int, Any]:
     """Update a fleet, killed at a point; how many points there were, and the end state."""
-    update = Update.ready(rolling)
+    update = kind.ready(rolling)
     update.put("v1")
     assert await update.run(Fuse())
     second = update.put("v2")
