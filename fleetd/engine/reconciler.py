@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fleetd.core.actions import Action, Reason, Wait
 from fleetd.core.facts import Known, Observation, Part, Unknown
@@ -22,6 +22,7 @@ from fleetd.core.node import Inventory, Node
 from fleetd.core.nodes import facts_of, nodes_of
 from fleetd.core.plan import Plan, plan
 from fleetd.core.records import NodeRecord
+from fleetd.core.survey import Sights
 from fleetd.core.world import World
 from fleetd.engine.executor import Executor, Outcome, Step
 from fleetd.engine.leaving import farewell
@@ -79,6 +80,9 @@ class Reconciler:
     confirm_removals: int | None = None
     seen: dict[str, Part[Observation]] = field(default_factory=dict)
     looked: dict[str, float] = field(default_factory=dict)
+    at: dict[str, float] = field(default_factory=dict)
+    """When that was: `looked` is monotonic, `at` is UTC."""
+    sights: Sights = field(default_factory=Sights)
     tries: dict[Place, _Try] = field(default_factory=dict)
     background: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     moving: set[str] = field(default_factory=set)
@@ -111,8 +115,7 @@ class Reconciler:
             if isinstance(reply, Ok):
                 self.sink.emit("node_forgotten", node=name)
             else:
-                self.seen[name] = observation_of(reply)
-                self.looked[name] = self.clock.monotonic()
+                self._take({name: observation_of(reply)})
         return Pass(decided, steps, nodes, identified.seen, identified.notes)
 
     async def converge(self, timeout_s: float | None) -> Run:
@@ -149,16 +152,20 @@ class Reconciler:
         here = [node for node in due if node not in lost]
         self.sink.emit("looking", hosts=len(here), unreachable=len(lost))
         found = await self.visits.observe(here, lambda node: self._request(node, records))
-        self.seen.update(found)
-        self.looked.update(dict.fromkeys(found, self.clock.monotonic()))
+        self._take(found)
         self.moving.difference_update(found)
 
     async def _look_again(self, node: Node, records: Mapping[str, NodeRecord]) -> None:
         found = await self.visits.observe((node,), lambda node: self._request(node, records))
-        self.seen.update(found)
-        self.looked[node.name] = self.clock.monotonic()
+        self._take(found)
         self.moving.discard(node.name)
         del self.background[node.name]
+
+    def _take(self, found: Mapping[str, Part[Observation]]) -> None:
+        """Hold what was just seen, with the time."""
+        self.seen.update(found)
+        self.looked.update(dict.fromkeys(found, self.clock.monotonic()))
+        self.at.update(dict.fromkeys(found, self.clock.now()))
 
     def _due(self, name: str, now: float) -> bool:
         if name in self.moving or name not in self.seen:
@@ -177,8 +184,9 @@ class Reconciler:
             if tried.message:
                 failures.setdefault(ds, {})[node] = tried.message
         world = self.worlds.world(nodes, seen, self.scope, failures, self.confirm_removals)
+        world = replace(world, looked=self.at)
         self.world = world
-        return within(plan(world, self.clock.now()), self.scope)
+        return within(plan(world, self.clock.now(), self.sights), self.scope)
 
     async def _act(
         self, decided: Plan, nodes: tuple[Node, ...], records: Mapping[str, NodeRecord]
@@ -204,8 +212,7 @@ class Reconciler:
         """Take in what a step showed; what moved is to be looked at again."""
         node = step.action.node
         if step.seen is not None and isinstance(step.seen, Known):
-            self.seen[node] = step.seen
-            self.looked[node] = self.clock.monotonic()
+            self._take({node: step.seen})
         if step.outcome is Outcome.LOST:
             # Not known any more: it is looked at in the background, and the others go on.
             self.seen[node] = Unknown(step.message)

@@ -345,6 +345,15 @@ def test_settled_fleet_writes_nothing() -> None:
     assert (later.instances, later.gone, later.slots, later.rollouts, later.events) == ((),) * 5
 
 
+def test_what_was_said_a_while_ago_is_thought_of_as_of_then() -> None:
+    looked = {"n0": NOW, "n1": NOW}
+    said = hosts("old old~")
+    first = plan(world(said, STATE, looked=looked), NOW)
+    again = world(said, replace(STATE, instances=first.instances), looked=looked)
+    later = plan(again, NOW + 100)
+    assert (later.instances, later.wake_at) == ((), first.wake_at)
+
+
 def test_memory_of_a_copy_follows_what_is_seen_only() -> None:
     last = tuple(replace(LAST, node=f"n{index}") for index in range(3))
     result = decide("old! - ?", replace(STATE, instances=last))
