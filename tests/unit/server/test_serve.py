@@ -203,4 +203,5 @@ async def test_what_went_wrong_inside_is_not_told(
     answer = await ann.get(f"{CONFIGMAPS}/c")
     assert (answer.status, answer.json["reason"]) == (500, "InternalError")
     assert b"hush" not in answer.body
+    assert b"Expecting" not in answer.body
     assert "JSONDecodeError" in caplog.text
