@@ -37,9 +37,6 @@ from fleetd.core.records import (
 )
 from fleetd.ports import Clock, Store
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""What `Metrics.text` is."""
-
 STALLED = "stalled"
 """A rollout that goes on only when hosts come back: Kubernetes has no word for it."""
 ROLLOUT_STATES = (*(state.value for state in RolloutState), STALLED)
@@ -170,7 +167,7 @@ class Metrics:
             take(**fields)
 
     def scrape(self) -> Callable[[], bytes]:
-        """All metrics as they are now, in Prometheus' text format (`CONTENT_TYPE`) once called.
+        """All metrics as they are now, in Prometheus' text format (0.0.4) once called.
 
         What is called only formats, which is most of the work with thousands of hosts: it touches
         nothing that is shared, and so may run on another thread.

@@ -130,8 +130,6 @@ class Levels:
                 return "info" if fields["actions"] else "debug", {**fields, **planned}
             case "action_ended":
                 return _OUTCOMES.get(fields["outcome"], "debug"), fields
-            case "connected":
-                return "info" if fields["again"] else "debug", fields
             case "stream":
                 polling = fields["state"] == "polling" and not is_off(fields["why"])
                 return "warning" if polling else "debug", fields

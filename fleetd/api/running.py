@@ -50,6 +50,10 @@ async def run(
         rehearsal = replace(session, store=Rehearsal(session.store))
         planned = await rehearsal.reconciler(scope, options, progress).once(act=False)
         return _report(Run(planned, (), "settled"), options, changes, planned.plan.actions)
+    if options.confirm_removals is not None:
+        told = f"of copies on up to {options.confirm_removals} hosts"
+        audit = AuditRecord(session.clock.now(), session.who, "confirm", "Removals", told)
+        session.store.commit([Put(audit)])
     if session.loop is not None:
         ended = await session.loop.perform(scope, options, progress)
         return _report(ended, options, changes)

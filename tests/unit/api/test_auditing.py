@@ -15,7 +15,7 @@ from fleetd.api import delete, reading
 from fleetd.api.reading import SOURCES
 from fleetd.api.rehearsal import Rehearsal
 from fleetd.api.reports import Query, RunOptions
-from fleetd.api.running import check_sources
+from fleetd.api.running import check_sources, run
 from fleetd.core.actions import Reason, Skipped
 from fleetd.core.meta import Key
 from fleetd.core.records import AuditRecord, Setting
@@ -120,6 +120,19 @@ def test_other_sources_of_the_inventory_are_audited() -> None:
         sim.store.commit([Put(Setting(SOURCES, "another"))])
         check_sources(sim.session(), RunOptions(new_inventory=True, dry_run=True))
         assert len(sim.store.read(AuditRecord)) == 1
+
+    loop.run(story(), seed=1)
+
+
+def test_who_confirms_a_mass_removal_is_audited() -> None:
+    async def story() -> None:
+        sim = Sim.of(1)
+        for options in (RunOptions(), RunOptions(confirm_removals=7, dry_run=True)):
+            await run(sim.session(), None, options, unwatched)
+        assert sim.store.read(AuditRecord, verb="confirm") == ()
+        await run(sim.session(), None, RunOptions(confirm_removals=7), unwatched)
+        (row,) = sim.store.read(AuditRecord, verb="confirm")
+        assert (row.who, row.detail) == ("test", "of copies on up to 7 hosts")
 
     loop.run(story(), seed=1)
 
