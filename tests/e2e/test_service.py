@@ -279,6 +279,8 @@ def test_a_stop_in_the_middle_of_a_rollout_leaves_every_host_whole(
     wait_until(
         lambda: property_of(hasty, SERVICE, "ActiveState") == "deactivating", 20, "the end to begin"
     )
+    refused = by(hasty, "alice", f"fleetd apply {document(hasty, 'v9')}", code=2).stderr
+    assert "the service is ending" in refused
     # What is in flight may take its time; whoever is in a hurry says so once more.
     hasty.sh(f"systemctl kill --kill-who=main --signal=TERM {SERVICE}", check=False)
     wait_until(lambda: property_of(hasty, SERVICE, "ActiveState") == "inactive", 20, "the end")
@@ -287,8 +289,18 @@ def test_a_stop_in_the_middle_of_a_rollout_leaves_every_host_whole(
     states = {name: property_of(fleet[name], UNIT, "ActiveState") for name in TARGETS}
     assert states == {"web-1": "activating", "web-2": "active"}
     assert versions(fleet)["web-2"] == "v1"
+    root_keeps_out(hasty)
     hasty.sh(f"systemctl start {SERVICE}", timeout=60)
     end_rollout(fleet, hasty, "v2")
+
+
+def root_keeps_out(box: Host) -> None:
+    """While no service runs root may look, leaves nothing of its own, and is told how to change."""
+    assert "web-1" in box.sh("fleetd get pods -o wide").stdout
+    refused = box.sh("fleetd reconcile", check=False)
+    assert refused.returncode == 2
+    assert "systemctl start fleetd" in refused.stderr
+    assert box.sh("find /var/lib/fleetd ! -user fleetd").stdout == ""
 
 
 def test_a_kill_in_the_middle_of_a_rollout_delays_it_and_no_more(fleet: Fleet, hasty: Host) -> None:
