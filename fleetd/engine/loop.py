@@ -64,6 +64,8 @@ HEEDED = frozenset({PauseRecord, SlotRecord, NodeRecord, RemovalRecord})
 """What people say, beside objects and their revisions."""
 SLOW_S = 10.0
 """A first start that takes longer holds the others up no more."""
+WRITE_S = 30.0
+"""So long it may take until a look that brought nothing new is written down."""
 OVERDUE_S = 1.0
 """What is due by the clock and waits for a host is decided on again no more often."""
 
@@ -400,6 +402,14 @@ class Loop:
         waited = [performance.saw(node.name) for performance in self.performances]
         if news or any(waited):
             self.decide_soon()
+        elif WRITE_S not in self.timers.handles:
+            self.timers.set(WRITE_S, WRITE_S, self._write_down)
+
+    def _write_down(self) -> None:
+        """Keep when hosts were seen last, where nothing was to be decided for long."""
+        if not self.draining:
+            with self._quietly():
+                self._learn_nodes()
 
     def _free(self, lane: Lane) -> None:
         """A lane has ended, and its host is not busy any more."""

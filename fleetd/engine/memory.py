@@ -15,7 +15,7 @@ from dataclasses import fields
 from typing import Any, Generic, cast
 
 from fleetd.core.records import IDENTITY, AuditRecord, EventRecord, ObjectRecord, Record
-from fleetd.ports import Change, Put, R, Store
+from fleetd.ports import AtLeast, Change, Put, R, Store
 
 Listener = Callable[[tuple[Change, ...]], None]
 _Place = tuple[Any, ...]
@@ -101,6 +101,8 @@ class _Table(Generic[R]):
             raise TypeError(f"{self._kind} has no field {', '.join(unknown)}")
         if not where:
             return self._whole()
+        if any(isinstance(value, AtLeast) for value in where.values()):
+            return tuple(row for row in self._whole() if _matches(row, where))
         if all(column in where for column in self._identity):
             place = tuple(where[column] for column in self._identity)
             group = self._groups.get(place[: len(self._lead)])

@@ -21,16 +21,18 @@ from fleetd.core.records import (
     RolloutState,
     Setting,
 )
+from fleetd.engine.memory import Memory
 from fleetd.ports import AtLeast, Change, Drop, Put, Store
 from fleetd.testing.store import FakeStore
 
 
-@pytest.fixture(params=["sqlite", "fake", "rehearsal"])
+@pytest.fixture(params=["sqlite", "fake", "rehearsal", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     makers: dict[str, Callable[[], Store]] = {
         "sqlite": lambda: SqliteStore(tmp_path / "fleetd.db"),
         "fake": FakeStore,
         "rehearsal": lambda: Rehearsal(FakeStore()),
+        "memory": lambda: Memory(SqliteStore(tmp_path / "fleetd.db")),
     }
     made = makers[request.param]()
     yield made
