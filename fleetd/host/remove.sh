@@ -43,10 +43,11 @@ remove() {
   collect_images "$DS"
 }
 
-# find_strays PATTERNS...: units of such names that no ledger has: loaded ones, and files with our mark.
+# find_strays PATTERNS...: units of such names that no ledger has: files with our mark, and loaded units whose
+# file has it or is gone. A name alone makes nothing ours.
 find_strays() {
   for line in $(systemctl show --no-pager -p Id -- "$@" 2>/dev/null); do
-    stray "${line#Id=}"
+    is_foreign "${line#Id=}" || stray "${line#Id=}"
   done
   set +f
   for pattern in "$@"; do
@@ -57,6 +58,12 @@ find_strays() {
     done
   done
   set -f
+}
+
+is_foreign() {
+  fragment=$(systemctl show --no-pager -p FragmentPath -- "$1" 2>/dev/null)
+  fragment=${fragment#FragmentPath=}
+  [ -n "$fragment" ] && [ -f "$fragment" ] && ! grep -q "^X-Fleetd-DaemonSet=" "$fragment" 2>/dev/null
 }
 
 stray() {

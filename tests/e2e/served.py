@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 from pathlib import Path
+from typing import Self
 
 import yaml
 
@@ -23,7 +24,7 @@ class Served:
         settings = {"service": {"logFormat": "json", **service}}
         (admin.directory / "fleetd.yaml").write_text(yaml.safe_dump(settings))
 
-    def __enter__(self) -> Served:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

@@ -561,3 +561,22 @@ def test_logs_and_commands_are_raw(fish: Host) -> None:
     words = ("$(id)", "a b", "two\nlines\n", "", "'\"`\\!", "ü")
     assert raw(fish, Exec(("printf", "<%s>", *words))) == "".join(f"<{word}>" for word in words)
     assert raw(fish, Exec(("id", "-u"))) == "0\n"
+
+
+def test_a_name_alone_makes_nothing_ours(host: Host) -> None:
+    """Units of others that are called as ours are: loaded ones, and the coordinator's own."""
+    apply(host, process())
+    host.sh(
+        "printf '%s\\n' [Service] 'ExecStart=/bin/sleep infinity' [Install]"
+        " WantedBy=multi-user.target >/etc/systemd/system/fleetd-drift.service;"
+        " systemctl daemon-reload; systemctl enable --now fleetd-drift.service"
+    )
+    shown = "systemctl show -p ActiveState,UnitFileState,InvocationID fleetd-drift.service"
+    before = host.sh(shown).stdout
+    assert "ActiveState=active" in before
+    assert isinstance(visit(host, Purge("f", 1)), Ok)
+    assert host.sh(shown).stdout == before
+    host.sh(
+        "systemctl disable --now fleetd-drift.service;"
+        " rm /etc/systemd/system/fleetd-drift.service; systemctl daemon-reload"
+    )
