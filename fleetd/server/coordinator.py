@@ -183,6 +183,7 @@ class Coordinator:
         unknown = self.sources.trouble if self.sources.known is None else ""
         return {
             "inventory": unknown,
+            "pass": "" if self.loop.last else "nothing has been decided yet",
             "life": "the service is ending" if self.life.ending else "",
         }
 
