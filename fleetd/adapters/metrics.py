@@ -240,6 +240,7 @@ class Metrics:
     ) -> None:
         self._names.update(joined)
         self._names.difference_update(left)
+        self._hosts.keep(self._names)
 
     def _on_inventory_failed(self, **_: Any) -> None:
         self._failing.set(1)

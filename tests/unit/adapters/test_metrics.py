@@ -76,6 +76,15 @@ def test_series_of_a_host_end_when_it_leaves_and_others_keep_their_own() -> None
     assert bench.labelled(node="n2") == {"fleetd_host_reachable"}, "it begins anew"
 
 
+def test_a_host_that_comes_again_begins_anew_though_nobody_looked_meanwhile() -> None:
+    bench = Bench("n1", "n2")
+    bench.visit("n1")
+    bench.change(left=["n1"])
+    bench.change(joined=["n1"])
+    assert bench.labelled(node="n1") == {"fleetd_host_reachable"}
+    assert bench.value("fleetd_host_reachable", node="n1") == 0
+
+
 def test_drift_is_counted_by_kind_once_it_is_repaired() -> None:
     bench = Bench("n1")
     repair(bench.metrics, "n1", "stopped: a.service; file edited: /etc/a")
