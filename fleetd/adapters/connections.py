@@ -86,6 +86,8 @@ class _Patience:
         self.message = message
         if trouble is Trouble.REFUSED:
             pause = min(20.0 * 2 ** (self.failures - 1), 600.0)
+        elif trouble is Trouble.CLOSED:
+            pause = min(2.0 ** (self.failures - 1), 60.0)
         elif trouble is Trouble.NETWORK and self.failures > 1:
             pause = min(2.0 ** (self.failures - 2), 15.0)
         else:

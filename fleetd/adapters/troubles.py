@@ -24,6 +24,9 @@ class Trouble(StrEnum):
 
     NETWORK = "network"
     """No TCP connection: try again soon, the host may be booting."""
+    CLOSED = "closed"
+    """Closed in the middle of the handshake: it goes down or comes up just now, or has too many
+    callers. No login was tried, so trying again soon offends nobody."""
     REFUSED = "refused"
     """A handshake or login that failed: trying often makes servers lock us out (P 17)."""
     SETTINGS = "settings"
@@ -87,7 +90,7 @@ def explain(error: BaseException, name: str, ssh: Ssh, file: str) -> Unreachable
                 f"the connection was closed during the handshake ({plain(error)}): sshd"
                 " limits connections (MaxStartups, PerSourcePenalties), has no host key of the"
                 f" kind pinned in {file}, or is not sshd",
-                Trouble.REFUSED,
+                Trouble.CLOSED,
             )
         case asyncssh.Error():
             return Unreachable(f"SSH failed: {plain(error)}", Trouble.REFUSED)
