@@ -179,9 +179,12 @@ def serve(read: Callable[[], Settings]) -> int:
     try:
         asyncio.run(_serve(read))
     except ExceptionGroup as failed:
-        for error in failed.exceptions:
-            traceback.print_exception(error)
-        print("fleetd: a part of the service failed; it ends", file=sys.stderr)  # noqa: T201
+        from fleetd.cli.text import say
+        from fleetd.server.coordinator import causes
+
+        traceback.print_exception(failed)
+        for cause in causes(failed):
+            say(f"fleetd: a part of the service failed, and all ends: {cause}")
         return 1
     return 0
 
@@ -242,6 +245,7 @@ async def _serve(read: Callable[[], Settings]) -> None:
 
 def _outside(settings: Settings, stack: ExitStack, log: EventSink) -> Outside:
     """The adapters of a service. Raises StateHeld and StateBroken."""
+    import fleetd.adapters.sessions  # noqa: F401 - loads asyncssh now, and not in the loop
     from fleetd.adapters.clock import SystemClock
     from fleetd.adapters.metrics import Metrics
     from fleetd.adapters.notify import Supervisor

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -22,6 +22,7 @@ from fleetd.api.fleet import Fleet
 from fleetd.api.reports import RunOptions
 from fleetd.api.session import Session
 from fleetd.client.local import Local
+from fleetd.core.facts import Unknown
 from fleetd.core.node import Inventory, Ssh
 from fleetd.documents.inventory import read_inventory
 from fleetd.engine.audience import Audience
@@ -30,7 +31,7 @@ from fleetd.engine.held import Pace as Looks
 from fleetd.engine.loop import Loop
 from fleetd.engine.memory import Memory
 from fleetd.engine.recording import trim_events
-from fleetd.errors import InvalidInput, Refused
+from fleetd.errors import FleetdError, InvalidInput, Refused
 from fleetd.ports import Clock, Follows, HostKeys, Streams, Transport
 from fleetd.server import health, http
 from fleetd.server.life import Life, Part, Supervisor
@@ -152,8 +153,19 @@ class Coordinator:
             InvalidInput: the inventory is wrong; that it is not known yet is borne.
             Refused: it comes from other sources than the state knows.
         """
-        self.outside.sink.emit("service_started", version=__version__)
-        await self.sources.begin()
+        sink = self.outside.sink
+        sink.emit("service_started", version=__version__)
+        why = "it was told to"
+        try:
+            if await self.life.begin(self.sources.begin()):
+                await self.life.run(self._parts())
+        except Exception as error:
+            why = "; ".join(causes(error))
+            raise
+        finally:
+            sink.emit("service_ended", why=why)
+
+    def _parts(self) -> list[Part]:
         parts: list[Part] = [
             ("loop", self._work),
             ("streams", self.following.run),
@@ -164,19 +176,29 @@ class Coordinator:
         ]
         if self.doors.metrics is not None:
             parts.append(("metrics", self._answer_metrics))
-        await self.life.run(parts)
+        return parts
 
     def say(self) -> str:
         """The service in one line, for people."""
         known, trouble = self.sources.known, self.sources.trouble
         if known is None:
             return f"waits for the inventory: {trouble}"
-        parts = [f"{len(known.hosts)} hosts"]
+        parts = [f"{len(known.hosts)} hosts", *self._unsettled()]
         if trouble:
             parts.append(f"the inventory is as it was before: {trouble}")
         if self.wrong:
             parts.append(f"the settings are as they were before: {self.wrong}")
         return "; ".join(parts)
+
+    def _unsettled(self) -> Iterator[str]:
+        """What is not as asked, by the last decision."""
+        silent = sum(isinstance(part, Unknown) for part in self.loop.seen.values())
+        if silent:
+            yield f"{silent} of them do not answer"
+        statuses = self.loop.last.plan.statuses if self.loop.last else {}
+        held = [str(key) for key, status in statuses.items() if status.holders]
+        if held:
+            yield f"not as asked yet: {', '.join(sorted(held))}"
 
     def ready(self) -> Mapping[str, str]:
         """What is missing, by the name of the check; "" where nothing is."""
@@ -305,6 +327,14 @@ class Coordinator:
         """A host that was just reached can be followed again."""
         if event == "connected":
             self.following.hurry(str(fields["node"]))
+
+
+def causes(error: BaseException) -> list[str]:
+    """What a service ended of, one sentence for each cause."""
+    if isinstance(error, BaseExceptionGroup):
+        return list(dict.fromkeys(text for one in error.exceptions for text in causes(one)))
+    text = str(error) if isinstance(error, FleetdError) else f"{type(error).__name__}: {error}"
+    return [" ".join(text.split())]
 
 
 def listen_tcp(address: str) -> socket.socket:

@@ -69,6 +69,8 @@ class Life:
     drain: Callable[[float], Awaitable[None]]
     ending: bool = False
     """Nothing new is begun any more."""
+    begun: bool = False
+    """All parts run, or did."""
     _end: asyncio.Event = field(default_factory=asyncio.Event)
     _cut: asyncio.Event = field(default_factory=asyncio.Event)
     _reload: asyncio.Event = field(default_factory=asyncio.Event)
@@ -82,6 +84,23 @@ class Life:
         """Read settings and inventory again; several wishes at once are one."""
         self._reload.set()
 
+    async def begin(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do what has to be done before parts can run; False when told to end meanwhile.
+
+        However long it takes, the supervisor hears that it goes on. Raises what the work raises.
+        """
+        begun = asyncio.ensure_future(work)
+        others = (asyncio.ensure_future(self._end.wait()), asyncio.ensure_future(self._beat()))
+        try:
+            await asyncio.wait((begun, others[0]), return_when=asyncio.FIRST_COMPLETED)
+            if begun.done():
+                begun.result()
+            return not self.ending
+        finally:
+            for one in (begun, *others):
+                one.cancel()
+            await asyncio.gather(begun, *others, return_exceptions=True)
+
     async def run(self, parts: Iterable[Part]) -> None:
         """Run all parts until somebody wishes to end; raises what a part failed with, as a group.
 
@@ -91,6 +110,7 @@ class Life:
             running = [group.create_task(_whole(part), name=part[0]) for part in parts]
             running.append(group.create_task(self._beat(), name="heart"))
             running.append(group.create_task(self._reloads(), name="reload"))
+            self.begun = True
             self.supervisor.status(self.say())
             self.supervisor.ready()
             await self._end.wait()
@@ -121,7 +141,7 @@ class Life:
             if watchdog_s:
                 self.supervisor.alive()
             self.supervisor.status(self.say())
-            if self.ending:
+            if self.ending or not self.begun:
                 self.supervisor.extend(3 * pause)
             await self.clock.sleep(pause)
 

@@ -126,6 +126,30 @@ class Draining:
         self.ended.append(loop.time())
 
 
+def begin(systemd: Systemd, takes_s: float, *then: tuple[float, Callable[[Life], None]]) -> bool:
+    """Begin a life with work that takes some seconds; whether it may go on."""
+
+    async def main() -> bool:
+        loop = asyncio.get_running_loop()
+        made = life(systemd)
+        for after_s, act in then:
+            loop.call_at(after_s, act, made)
+        return await made.begin(asyncio.sleep(takes_s))
+
+    return run(main(), seed=1)
+
+
+def test_a_long_start_is_told_to_go_on() -> None:
+    systemd = Systemd()
+    assert begin(systemd, 12.0)
+    assert systemd.times(f"extend {3 * BEAT_S:g}") == [0.0, BEAT_S, 2 * BEAT_S]
+    assert systemd.words("status", "extend") == []
+
+
+def test_a_start_ends_when_it_is_told() -> None:
+    assert not begin(Systemd(), 1e6, (3.0, Life.end))
+
+
 def test_what_is_in_flight_may_end_and_systemd_is_told_that_it_takes_time() -> None:
     systemd, draining = Systemd(), Draining(12.0)
     ended = live(lambda: life(systemd, drain=draining), (1.0, Life.end))
