@@ -46,7 +46,15 @@ from fleetd.engine.held import Held
 from fleetd.engine.lanes import Job, Lane, Lanes
 from fleetd.engine.leaving import bid, done_with
 from fleetd.engine.memory import Memory
-from fleetd.engine.passes import Pass, Run, decision_fields, question, tell_apart, write_looks
+from fleetd.engine.passes import (
+    Pass,
+    Place,
+    Run,
+    decision_fields,
+    question,
+    tell_apart,
+    write_looks,
+)
 from fleetd.engine.performing import PATIENCE_S, Bounds, Performance
 from fleetd.engine.queue import Timers
 from fleetd.engine.recording import record_plan, record_steps
@@ -60,10 +68,14 @@ DEBOUNCE_S = 0.02
 """So long between two decisions at least; and as long as the last one took."""
 GATHER_S = 2.0
 """The first decision waits until all hosts were looked at, or no answer came for so long."""
-HEEDED = frozenset({PauseRecord, SlotRecord, NodeRecord, RemovalRecord})
-"""What people say, beside objects and their revisions."""
+HEEDED = frozenset(
+    {ObjectRecord, RevisionRecord, PauseRecord, SlotRecord, NodeRecord, RemovalRecord}
+)
+"""What people say."""
 SLOW_S = 10.0
 """A first start that takes longer holds the others up no more."""
+AWAY = 3
+"""A host that did not answer so often was away; then what failed there is tried at once."""
 WRITE_S = 30.0
 """So long it may take until a look that brought nothing new is written down."""
 OVERDUE_S = 1.0
@@ -352,7 +364,7 @@ class Loop:
         confirmed = [one.bounds.confirm_removals or 0 for one in self.performances]
         at_most = max(1, len(nodes) // 20, *confirmed)
         for node in done_with(free, seen, self.executor.fence.fleet, at_most=at_most):
-            if not self.draining and not self.held.silent.get(node.name):
+            if not self.draining and self.tries.may(_purge(node.name)):
                 self.parting.add(node.name)
                 self.lanes.act(node, self._bidding)
 
@@ -431,6 +443,8 @@ class Loop:
 
     def _take(self, name: str, part: Part[Observation]) -> bool:
         self.news.add(name)
+        if self.held.silent.get(name, 0) >= AWAY and isinstance(part, Known):
+            self.tries.forgive(None, node=name)
         return self.held.take(name, part, self.clock.now(), self.clock.monotonic())
 
     def _acting(self, actions: Sequence[Action]) -> Job:
@@ -492,6 +506,7 @@ class Loop:
         reply = await bid(self.store, self.executor, lane.node, part)
         if self.store.read(NodeRecord, name=name):
             self._take(name, observation_of(reply))
+            self.tries.fail(_purge(name), "")
         else:
             self._know()
             self.audience.emit("node_forgotten", node=name)
@@ -537,12 +552,33 @@ class Loop:
             return
         for change in changes:
             kind = type(change.record) if isinstance(change, Put) else change.kind
+            if kind not in HEEDED:
+                continue
             if kind in (ObjectRecord, RevisionRecord):
                 self.executor.rendering.forget()
-                self.tries.forgive(None)
-            elif kind not in HEEDED:
-                continue
+            if kind in (ObjectRecord, RevisionRecord, PauseRecord):
+                self.tries.forgive(_concerned(change))
             self.said += 1
             self.decide_soon()
             if not isinstance(change, Put) and kind is NodeRecord:
                 self.wake(str(change.where.get("name", "")), "forgotten")
+
+
+def _purge(name: str) -> Place:
+    """What the tries of a farewell are counted by."""
+    return (name, Key("", ""), "Purge", "")
+
+
+def _concerned(change: Change) -> frozenset[Key] | None:
+    """The DaemonSet that a change is about; None where it may be about any."""
+    if not isinstance(change, Put):
+        return None
+    match change.record:
+        case ObjectRecord(kind="DaemonSet", namespace=namespace, name=name):
+            return frozenset({Key(namespace, name)})
+        case RevisionRecord(namespace=namespace, name=name):
+            return frozenset({Key(namespace, name)})
+        case PauseRecord(namespace=namespace, name=name):
+            return frozenset({Key(namespace, name)})
+        case _:
+            return None

@@ -127,6 +127,7 @@ class Performance:
         decided = within(last.plan, self.scope)
         self.last = replace(last, plan=decided)
         self.progress("decided", decision_fields(decided, world))
+        self.wanted &= {node.name for node in last.nodes}  # others were forgotten meanwhile
         if self.wanted or self.result.done() or (parting and self.scope is None):
             return
         if not self.bounds.wait:

@@ -71,28 +71,43 @@ class Tries:
             tried.done, tried.failed, tried.message = often + 1, 0, ""
             late = tried.done - REPEATS
             tried.after = now + AGAIN.wait(late, self.chance) if late > 0 else 0.0
+            tried.ended = now
         else:
-            tried.failed += 1
-            tried.message = step.message
-            tried.after = now + AGAIN.wait(tried.failed, self.chance)
-        tried.ended = now
+            self.fail(place_of(step.action), step.message)
         ramp = self.ramps.get(step.action.ds)
         if isinstance(step.action, Start) and ramp is not None:
             ramp.end(good=good, again=now + STARTS.wait(ramp.failed + 1, self.chance))
+
+    def fail(self, place: Place, message: str) -> None:
+        """Something failed, and has to wait."""
+        now = self.clock.monotonic()
+        tried = self.tries.setdefault(place, Try())
+        tried.failed += 1
+        tried.message = message
+        tried.ended = now
+        tried.after = now + AGAIN.wait(tried.failed, self.chance)
+
+    def may(self, place: Place) -> bool:
+        """Whether something that is no action of the plan may be tried now."""
+        tried = self.tries.get(place)
+        return tried is None or tried.after <= self.clock.monotonic()
 
     def widen(self, ds: Key) -> None:
         """A start takes so long that another one goes beside it."""
         if ds in self.ramps:
             self.ramps[ds].room += 1
 
-    def forgive(self, scope: Collection[Key] | None) -> None:
-        """Somebody asks for these DaemonSets (None: all): what failed is tried again at once."""
-        for (_, ds, *_), tried in self.tries.items():
-            if scope is None or ds in scope:
+    def forgive(self, scope: Collection[Key] | None, *, node: str = "") -> None:
+        """Try again at once what failed of these DaemonSets (None: all) on this node ("": any).
+
+        Somebody asks for it, or the node is back.
+        """
+        for (name, ds, *_), tried in self.tries.items():
+            if (scope is None or ds in scope) and node in ("", name):
                 tried.failed = tried.done = 0
                 tried.after = 0.0
         for ds, ramp in self.ramps.items():
-            if scope is None or ds in scope:
+            if (scope is None or ds in scope) and not node:
                 ramp.after, ramp.failed = 0.0, 0
 
     def closed(self) -> frozenset[Key]:

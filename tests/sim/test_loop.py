@@ -15,11 +15,11 @@ from fleetd.api.delete import delete
 from fleetd.api.nodes import Nodes
 from fleetd.api.reports import RunOptions
 from fleetd.core.meta import Key
-from fleetd.core.records import EventRecord, ObjectRecord
+from fleetd.core.records import EventRecord, NodeRecord, ObjectRecord
 from fleetd.core.stream import StreamState
 from fleetd.engine.loop import Loop
 from fleetd.engine.performing import REPEATS, TRIES
-from fleetd.host.requests import Apply
+from fleetd.host.requests import Apply, Purge
 from fleetd.host.wire import decode
 from fleetd.testing import loop
 from fleetd.testing.fleet import LOST_AFTER, Fault
@@ -499,5 +499,57 @@ def test_events_of_failures_are_kept_with_counts() -> None:
         await asyncio.sleep(120)
         (event,) = sim.store.read(EventRecord, reason="FailedStart", node="h01")
         assert event.count > 2
+
+    told(story)
+
+
+def test_what_failed_while_a_host_was_going_away_is_tried_at_once_when_it_is_back() -> None:
+    async def story(sim: Sim, served: Loop) -> None:
+        def vanish(event: str, fields: Mapping[str, Any]) -> None:
+            if event == "action_started" and fields["node"] == "h02":
+                sim.fleet.fault("h02", Fault(unreachable=True))
+
+        patient = {"fleetd/progress-deadline-seconds": "100000"}
+        served.audience.watchers.append(vanish)
+        second = sim.put(agent("v2", annotations=patient))
+        await asyncio.sleep(60)
+        for _ in range(8):
+            sim.fleet.heal("h02")
+            await asyncio.sleep(18)
+        served.audience.watchers.remove(vanish)
+        sim.fleet.fault("h02", Fault(unreachable=True))
+        await asyncio.sleep(60)
+        assert sim.revisions()["h02"] != second
+        sim.fleet.heal("h02")
+        assert await until(lambda: sim.revisions()["h02"] == second) < 16.5
+
+    told(story)
+
+
+def test_a_farewell_that_fails_is_tried_less_and_less() -> None:
+    async def story(sim: Sim, served: Loop) -> None:
+        sim.fleet.hosts["h03"].ledger.clear()
+        owner = sim.fleet.hosts["h03"].owner
+        assert owner is not None
+        sim.fleet.hosts["h03"].owner = replace(owner, term=99)  # it obeys somebody else by now
+        sim.names.remove("h03")
+        since = len(sim.fleet.calls)
+        served.take_inventory(sim.session().inventory)
+        await asyncio.sleep(3600)
+        tried = [
+            call for call in sim.fleet.calls[since:] if isinstance(decode(call.stdin)[1], Purge)
+        ]
+        assert 5 <= len(tried) <= 40
+
+    told(story)
+
+
+def test_when_a_host_was_seen_last_is_written_down_though_nothing_is_to_be_decided() -> None:
+    async def story(sim: Sim, served: Loop) -> None:
+        await asyncio.sleep(1800)
+        passes, before = decisions(served), LoopClock().now()
+        await asyncio.sleep(960)
+        assert passes == []
+        assert all(row.seen > before for row in sim.store.read(NodeRecord))
 
     told(story)
