@@ -29,7 +29,7 @@ from fleetd.client import Client, RunOptions, wire
 from fleetd.client.codec import Form, form_of, pack
 from fleetd.client.local import Local
 from fleetd.client.remote import Caller
-from fleetd.errors import FleetdError, InvalidInput, Refused
+from fleetd.errors import FleetdError, InvalidInput, Refused, StateHeld
 from fleetd.server.answers import Answer
 from fleetd.server.calls import Body, Call, Left, path_of, read_call
 from fleetd.server.peers import NOBODY, Peer, Right
@@ -124,10 +124,12 @@ class Verbs:
         raise _Forbidden(f"{peer.user} may look, but not {verb}; {how}")
 
     def _local(self, form: Form, peer: Peer, call: Call) -> Local:
-        """The client that carries out the call, as its caller. Raises Refused."""
+        """The client that carries out the call, as its caller. Raises Refused and StateHeld."""
         options = call.arguments.get("options")
-        if form.name == "rollout_status" and isinstance(options, RunOptions) and options.wait:
-            self._check(peer, form, Right.OPERATE)
+        drives = form.name == "rollout_status" and isinstance(options, RunOptions) and options.wait
+        if drives and peer.right < Right.OPERATE:
+            # Who may not drive it can still follow it, by looking.
+            raise StateHeld(f"the service carries the rollout on, and {peer.user} may look")
         local = self.client(_behind(peer, call.caller))
         self._check_meant(local, call.caller)
         # What the caller's process could read is in the call; nothing is read here for it.

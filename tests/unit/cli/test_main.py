@@ -304,6 +304,8 @@ class Waiting(FakeClient):
             print("closed", flush=True)
 
 client = Waiting({"daemonsets": [daemonset(f"ds-{i}") for i in range(20000)]})
+client.apart = "apart" in sys.argv
+sys.argv = [word for word in sys.argv if word != "apart"]
 opener = Opener(client)
 code = main(opener, opener.reads, lambda: 0, lambda read: 0)
 print(*sorted(name for name in sys.modules if "." not in name), file=sys.stderr)
@@ -333,6 +335,17 @@ def test_a_signal_ends_a_run_cleanly(signal: int, code: int) -> None:
     assert "fleetd: stopped." in err
     assert "`fleetd reconcile` goes on from here" in err
     assert "Traceback" not in err
+
+
+def test_who_stops_waiting_for_a_service_is_told_that_it_goes_on() -> None:
+    with program("reconcile", "apart") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(2)
+        _, err = process.communicate()
+    assert process.returncode == 130
+    assert "The service has what was asked for and goes on with it" in err
+    assert "stopped" not in err
 
 
 def test_a_reader_that_leaves_is_not_an_error() -> None:

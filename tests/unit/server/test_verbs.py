@@ -19,7 +19,7 @@ from fleetd.client.wire import Calling, Gone
 from fleetd.core.key import Key
 from fleetd.core.node import Ssh
 from fleetd.core.records import AuditRecord
-from fleetd.errors import FleetdError, InvalidInput, NotConverged, Refused
+from fleetd.errors import FleetdError, InvalidInput, NotConverged, Refused, StateHeld
 from fleetd.ports import Output, Take
 from fleetd.server.peers import Peer, Right, Rights
 from fleetd.server.verbs import LOOKS, Verbs, forms
@@ -93,7 +93,8 @@ def test_a_reader_may_see_where_a_rollout_stands_and_not_drive_it(tmp_path: Path
             remote = running.remote()
             report = await remote.rollout_status("default", "agent", standing, unwatched)
             assert not report.converged
-            with pytest.raises(Refused, match="may look, but not rollout status"):
+            # Which the command line takes for: follow it.
+            with pytest.raises(StateHeld, match="the service carries the rollout on"):
                 await remote.rollout_status("default", "agent", RunOptions(), unwatched)
 
     fast(story)
