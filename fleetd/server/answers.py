@@ -95,7 +95,6 @@ class Answer:
             VERSION_HEADER: __version__,
             "content-type": "application/x-ndjson",
             "cache-control": "no-store",
-            **({"connection": "close"} if status >= 400 else {}),
         }
         await self._send(
             {

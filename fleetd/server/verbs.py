@@ -12,6 +12,7 @@ import base64
 import contextlib
 import io
 import os
+import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ LOOKS = frozenset({"get", "describe", "history", "why", "validate", "diff", "log
 """Verbs that change nothing: readers may use them."""
 LEAVING_ENDS = LOOKS | {"exec", "rollout_status"}
 """Verbs that end when their caller leaves; all others go on."""
+_NAME = re.compile(r"[\w.@-]{1,64}")
 STOPPED = "the service was stopped"
 OVERRUN = "more came than was taken, so that some of it is lost, and it was ended"
 
@@ -253,7 +255,7 @@ async def _attend(work: _Work, receive: Receive, ending: asyncio.Event) -> None:
     tasks = (doing, delivering, leaving, stopping)
     try:
         await asyncio.wait({delivering, leaving, stopping}, return_when="FIRST_COMPLETED")
-        if leaving.done():
+        if not (doing.done() or stopping.done()):
             work.answer.leave()
             if work.form.name in LEAVING_ENDS:
                 doing.cancel()
@@ -275,9 +277,8 @@ async def _left(receive: Receive) -> None:
 
 def _behind(peer: Peer, caller: Caller) -> Peer:
     """The peer, under the name of the person behind sudo: root's word is taken for that."""
-    person = caller.person[:64]
-    named = peer.uid == 0 and person.replace("-", "").replace(".", "").isalnum()
-    return replace(peer, user=person) if named else peer
+    named = peer.uid == 0 and _NAME.fullmatch(caller.person)
+    return replace(peer, user=caller.person) if named else peer
 
 
 def told(error: FleetdError) -> dict[str, Any]:

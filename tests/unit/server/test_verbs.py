@@ -176,6 +176,7 @@ async def test_an_inventory_that_was_named_must_be_the_services(
     ("uid", "person", "expected"),
     [
         pytest.param(0, "alice", "alice", id="behind-sudo"),
+        pytest.param(0, "al.ice_2-x", "al.ice_2-x", id="behind-sudo-with-marks"),
         pytest.param(0, "", "ann", id="root-itself"),
         pytest.param(0, "a\x1b[2J\nb", "ann", id="no-name"),
         pytest.param(1001, "alice", "ann", id="not-roots-word"),
@@ -440,6 +441,26 @@ async def test_an_archive_that_does_not_fit_is_refused_before_it_comes(tmp_path:
         told = await reader.readuntil(b"}}\n")
         writer.close()
     assert b"there is no room for the archive" in told
+
+
+@pytest.mark.parametrize(
+    ("right", "caller", "expected"),
+    [
+        pytest.param(Right.READ, Caller(), "may look, but not push image", id="not-allowed"),
+        pytest.param(
+            Right.OPERATE, Caller(inventory=("x",)), "its inventory is hosts.yaml", id="not-meant"
+        ),
+    ],
+)
+async def test_who_is_refused_is_told_so_in_the_middle_of_an_upload(
+    tmp_path: Path, right: Right, caller: Caller, expected: str
+) -> None:
+    path = tmp_path / "a.tar"
+    with path.open("wb") as file:
+        file.truncate(200 << 20)
+    async with service(World(tmp_path), only(right)) as running:
+        with pytest.raises(Refused, match=expected):
+            await running.remote(caller).push_image(str(path), [], unwatched)
 
 
 async def test_an_archive_that_is_cut_is_none(tmp_path: Path) -> None:
