@@ -67,6 +67,11 @@ endif
 e2e: .venv/.stamp ## only the tests on real hosts (as root)
 	$(HOST_TESTS)
 
+.PHONY: soak
+soak: .venv/.stamp ## half an hour of mixed faults on real hosts; build/soak.txt tells (as root)
+	@rm -f build/soak.txt
+	@SOAK_MINUTES=$(or $(SOAK_MINUTES),30) $(BIN)/pytest tests/e2e/test_soak.py -s; code=$$?; cat build/soak.txt; exit $$code
+
 .PHONY: manifests
 manifests: .venv/.stamp ## start MANIFESTS=DIR on real hosts, and compare what runs (as root)
 	@rm -f build/manifests.txt
