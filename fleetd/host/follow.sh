@@ -110,7 +110,7 @@ follow_stdin() {
 follow_watch() {
   seal=$(stat -c '%i %s %z' -- "$STATE/ledger" 2>/dev/null)
   [ "$ROUND" = 0 ] || [ "$seal" != "$LEDGER_SEAL" ] || return 0
-  LEDGER_SEAL=$seal BORROWED='' PATHS='' LEFT=0 COUNT=0
+  LEDGER_SEAL=$seal BORROWED='' NAMED='' PATHS='' LEFT=0 COUNT=0
   ! load_ledger || each follow_ledger_line "$LEDGER"
   follow_paths
   [ "$ROUND" = 0 ] || [ "$PATHS" != "$PATHS_WATCHED" ] || return 0
@@ -119,7 +119,10 @@ follow_watch() {
   IFS=$NL
   for path in $PATHS; do set -- "$@" --path-property=PathChanged="$path"; done
   IFS=$TAB$NL' '
-  said=$(systemd-run "$@" --property=StartLimitIntervalSec=0 true 2>&1) || follow_say "$said" || return 1
+  said=$(systemd-run "$@" --property=StartLimitIntervalSec=0 true 2>&1) || {
+    follow_say "$said"
+    return 1
+  }
   printf 'watching\t%s\t%s\n' "$COUNT" "$LEFT" || return 1
   [ -z "$old" ] || follow_unwatch "$old"
 }
@@ -150,9 +153,9 @@ follow_ledger_line() {
     file)
       case $4 in
         # Whole directories where they are ours alone.
-        "$STATE"/* | "$UNIT_DIR"/fleetd-*.d/*) follow_path "${4%/*}" ;;
+        "$STATE"/* | "$UNIT_DIR"/fleetd-*.d/*) NAMED=$NAMED${4%/*}$NL ;;
         "$UNIT_DIR"/fleetd-*) ;;
-        *) follow_path "$4" ;;
+        *) NAMED=$NAMED$4$NL ;;
       esac
       ;;
   esac
@@ -160,7 +163,6 @@ follow_ledger_line() {
 
 # follow_paths: puts the places that there always are before what the ledger names.
 follow_paths() {
-  named=$PATHS PATHS='' COUNT=0 LEFT=0
   follow_path "$STATE/ledger"
   follow_path "$UNIT_DIR"
   follow_path "$RUN/probe"
@@ -170,7 +172,7 @@ follow_paths() {
   done
   set -f
   IFS=$NL
-  for path in $named; do follow_path "$path"; done
+  for path in $NAMED; do follow_path "$path"; done
   IFS=$TAB$NL' '
 }
 
