@@ -65,6 +65,8 @@ every taint, as most do, are the very ones to take away (see `selectors.tolerate
 
 RUNTIME_LABEL = "fleetd/runtime"
 """Which engine a host's containers run on: `podman` or `docker`."""
+STREAMS_LABEL = "fleetd/streams"
+"""`off`: a service polls this host, and does not follow its journal."""
 
 OBSERVED_LABELS = ("kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch")
 

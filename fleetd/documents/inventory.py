@@ -8,6 +8,7 @@ taken to have left (I3).
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 from fleetd.core import names
 from fleetd.core.fields import SECTIONS, Plain
 from fleetd.core.findings import Findings
-from fleetd.core.node import RUNTIME_LABEL, Host, Inventory, Ssh, Taint
+from fleetd.core.node import RUNTIME_LABEL, STREAMS_LABEL, Host, Inventory, Ssh, Taint
 from fleetd.core.paths import child
 from fleetd.core.validation import check_labels
 from fleetd.core.validation_placement import taint_from_text, taint_of
@@ -30,6 +31,8 @@ from fleetd.errors import InvalidInput, InventoryUnknown, Problem
 
 SUFFIXES = (".yaml", ".yml", ".json")
 RUNTIMES = ("docker", "podman")
+OUR_LABELS = {RUNTIME_LABEL: RUNTIMES, STREAMS_LABEL: ("off", "on")}
+"""The labels of ours that an inventory may give, and their values."""
 
 
 def read_inventory(sources: Sequence[str]) -> Inventory:
@@ -283,10 +286,11 @@ class _Form:
         check_labels(self.found, path, labels)
         for key, value in labels.items():
             here = child(path, key)
-            if key == RUNTIME_LABEL and value not in RUNTIMES:
-                self.found.error(here, f"{value!r} must be one of {', '.join(RUNTIMES)}")
-            elif key.startswith("fleetd/") and key != RUNTIME_LABEL:
-                hint = f"did you mean {RUNTIME_LABEL}?"
+            if key in OUR_LABELS and value not in OUR_LABELS[key]:
+                self.found.error(here, f"{value!r} must be one of {', '.join(OUR_LABELS[key])}")
+            elif key.startswith("fleetd/") and key not in OUR_LABELS:
+                nearest = difflib.get_close_matches(key, OUR_LABELS, n=1, cutoff=0.0)
+                hint = f"did you mean {nearest[0]}?"
                 self.found.error(here, f"fleetd knows no label {key}", hint)
 
     def _ssh(self, path: str, ssh: Mapping[str, Plain]) -> None:

@@ -64,6 +64,12 @@ def test_the_form(tmp_path: Path) -> None:
     assert gpu.taints == (Taint("dedicated", "gpu", "NoSchedule"), Taint("broken", "", "NoExecute"))
 
 
+def test_labels_of_ours_may_be_given(tmp_path: Path) -> None:
+    ours = {"fleetd/runtime": "podman", "fleetd/streams": "off"}
+    (host,) = read(tmp_path, f"hosts: {{a: {{labels: {json.dumps(ours)}}}}}\n").hosts
+    assert host.labels == ours
+
+
 def test_the_jump_host_of_the_defaults_is_reached_without_itself(tmp_path: Path) -> None:
     assert hosts_of(read(tmp_path, FORM))["bastion-1"].ssh.jump == ""
 
@@ -124,6 +130,8 @@ def test_a_range_is_what_it_counts(first: int, more: int, step: int) -> None:
         ("a: {labels: {'a b': c}}", "the key 'a b' must be"),
         ("a: {labels: {fleetd/runtime: lxc}}", "must be one of docker, podman"),
         ("a: {labels: {fleetd/runtim: podman}}", "did you mean fleetd/runtime?"),
+        ('a: {labels: {fleetd/streams: "never"}}', "must be one of off, on"),
+        ('a: {labels: {fleetd/stream: "off"}}', "did you mean fleetd/streams?"),
         ("a: {taints: [gpu]}", "must be written key=value:effect"),
         ("a: {taints: ['gpu:Never']}", "the effect 'Never' must be one of"),
         ("a: {taints: ['x=1:NoSchedule', 'x=2:NoSchedule']}", "the taint is there twice"),
