@@ -35,7 +35,7 @@ class Fault:
     """For so many visits; None: until healed."""
 
 
-KEEPALIVE_S = 90.0
+KEEPALIVE_S = 45.0
 """After so long a silence a connection counts as lost."""
 
 PIECE = 32 << 10
