@@ -35,6 +35,8 @@ TOLD = 64
 """Events written at once."""
 KEPT_BYTES = 64 << 20
 """And about so much of what they were made from."""
+MADE = 256
+"""Views of the last events that are held for the other watchers of a resource."""
 RUN = 1 << 32
 """Room for the versions of one run of the service."""
 
@@ -150,6 +152,7 @@ class Collection:
         self._entries: dict[Place, Entry] = {}
         self._events: deque[Event] = deque()
         self._weight = 0
+        self._made: dict[tuple[int, bool], tuple[Shape | None, Shape | None]] = {}
         self._dirty: set[Place] = set()
         self._floor = 0
         self._beginning = asyncio.Lock()
@@ -192,6 +195,7 @@ class Collection:
         self.begun = False
         self._entries.clear()
         self._events.clear()
+        self._made.clear()
         self._dirty.clear()
         self._weight = 0
         self._floor = self._hub.next_version()
@@ -276,6 +280,19 @@ class Collection:
                 break
             found.appendleft(event)
         return list(found)
+
+    def views_of(self, event: Event, *, reveal: bool) -> tuple[Shape | None, Shape | None]:
+        """What an object looked like before an event and after it; made once for all watchers."""
+        place = (event.version, reveal)
+        if place not in self._made:
+            while len(self._made) >= MADE:
+                del self._made[next(iter(self._made))]
+            before, after = (
+                None if source is None else self.view(source, event.version, reveal=reveal)
+                for source in (event.before, event.after)
+            )
+            self._made[place] = (before, after)
+        return self._made[place]
 
     def view(self, source: Any, version: int, *, reveal: bool) -> Shape:  # noqa: ANN401 - see shapes
         """What is made from a source, as of a version."""

@@ -31,7 +31,7 @@ from fleetd.server.peers import Peer
 from fleetd.server.resources import Resource
 from fleetd.server.service import Service
 from fleetd.server.status import Failure
-from fleetd.server.writing import SOURCE, version_of
+from fleetd.server.writing import SOURCE, client_of, version_of
 
 NO_VERSION = -1
 """Nodes have no version in the state itself."""
@@ -80,7 +80,7 @@ class NodeWrites:
             case _:
                 after = strategic(before, document)
         orders = _orders(key.name, before, after)
-        local = self._service.client(peer)
+        local = client_of(self._service, peer)
         hosts = {host.name: host for host in self._service.inventory().hosts}
         now, who = local.clock.now(), local.who
         # First over a state that forgets: where one order is refused, none is carried out.

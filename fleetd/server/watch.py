@@ -58,6 +58,7 @@ class Watch:
                     version = events[-1].version
                     if told := b"".join(self._lines(events)):
                         yield told
+                    await asyncio.sleep(0)  # nobody waits for a watcher that has much to read
                     continue
                 version = self.hub.version
                 now = loop.time()
@@ -86,17 +87,16 @@ class Watch:
 
     def _told(self, event: Event) -> tuple[str, Shape] | None:
         """What an event means to this reader: objects also come and go by what is chosen."""
-        before = self._chosen(event, event.before)
-        after = self._chosen(event, event.after)
+        before, after = (self._chosen(view) for view in self._views(event))
         if after is not None:
             return ("ADDED" if before is None else "MODIFIED"), after
         return None if before is None else ("DELETED", before)
 
-    def _chosen(self, event: Event, source: Any) -> Shape | None:  # noqa: ANN401 - see shapes
-        if source is None:
-            return None
-        view = self.collection.view(source, event.version, reveal=self.wanted.reveal)
-        return view if self.wanted.takes(view) else None
+    def _views(self, event: Event) -> tuple[Shape | None, Shape | None]:
+        return self.collection.views_of(event, reveal=self.wanted.reveal)
+
+    def _chosen(self, view: Shape | None) -> Shape | None:
+        return view if view is not None and self.wanted.takes(view) else None
 
     def _bookmark(self, version: int, annotations: dict[str, str]) -> bytes:
         resource = self.collection.shapes.resource

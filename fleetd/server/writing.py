@@ -24,6 +24,7 @@ from fleetd.core.key import Key
 from fleetd.core.records import ObjectRecord, StatusRecord
 from fleetd.documents.load import Lines, Loaded, Sent, admit
 from fleetd.documents.yaml import Document
+from fleetd.errors import Refused
 from fleetd.ports import Store
 from fleetd.server import bodies
 from fleetd.server.bodies import Plain
@@ -130,7 +131,7 @@ class Writes:
     def _desk(self, request: Request, peer: Peer, dry_run: object = None) -> _Desk:
         asked = request.query_params.getlist("dryRun")
         rehearsed = bodies.rehearsed(asked) or bodies.rehearsed(dry_run)
-        return _Desk(self._service.client(peer), rehearsed=rehearsed)
+        return _Desk(client_of(self._service, peer), rehearsed=rehearsed)
 
     async def _shown(self, desk: _Desk, resource: Resource, key: Key, code: int) -> Response:
         """The object as it is now, or as it would be."""
@@ -198,6 +199,14 @@ class _Desk:
             view = views.object_view(record, reveal=True)
         del view["metadata"]["resourceVersion"]
         return view
+
+
+def client_of(service: Service, peer: Peer) -> Local:
+    """The client of a request. Raises Failure (503) where the service takes none any more."""
+    try:
+        return service.client(peer)
+    except Refused as error:
+        raise Failure(503, str(error)) from error
 
 
 def version_of(document: Plain) -> str | None:

@@ -13,6 +13,7 @@ from fleetd.errors import InventoryUnknown
 from fleetd.ports import Drop, Put
 from fleetd.server import hub, shapes
 from fleetd.server.http import build
+from fleetd.server.watch import Watch
 from tests.unit.api.desk import Desk as Documents, config, daemonset
 from tests.unit.server.service import BOB, Caller, Desk, seen_as, serving
 
@@ -299,6 +300,50 @@ async def test_secrets_are_masked_for_who_may_only_read(
             assert thing["data"] == listed["data"] == got["data"]
             told[name] = thing["data"]
     assert told == {"ann": {"key": "aHVzaA=="}, "bob": {"key": ""}}
+
+
+async def test_a_view_is_made_once_for_all_who_watch(
+    desk: Desk, made: Documents, ann: Caller, bob: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_of: list[int] = []
+    view = shapes.Objects.view
+
+    def counted(self: shapes.Objects, source: Any, *, reveal: bool) -> Any:
+        made_of.append(source[0].resource_version)
+        return view(self, source, reveal=reveal)
+
+    monkeypatch.setattr(shapes.Objects, "view", counted)
+    since = await version(bob, CONFIGMAPS)
+    path = f"{CONFIGMAPS}?watch=1&resourceVersion={since}"
+    async with bob.watch(path) as one, bob.watch(path) as two, bob.watch(path) as three:
+        made.apply(config("two", a="1"))
+        for events in (one, two, three):
+            assert names(await take(events, 1)) == [("ADDED", "two")]
+    assert made_of.count(made.record("two", "ConfigMap").resource_version) == 1
+
+
+async def test_a_watcher_with_much_to_read_lets_others_have_their_turn(
+    desk: Desk, made: Documents
+) -> None:
+    held = hub.Hub(desk.service())
+    configs = held.collections["configmaps"]
+    await configs.settle()
+    since, turns = held.version, 0
+    for number in range(5 * hub.TOLD):
+        made.apply(config("one", a=str(number + 10)))
+        held.stir()
+    watch = Watch(held, configs, hub.Wanted("other"), asyncio.Event(), 0.0)
+
+    async def read() -> None:
+        async for _ in watch.after(since):
+            raise AssertionError("nothing happened in that namespace")
+
+    reading = asyncio.create_task(read())
+    while not reading.done():
+        turns += 1
+        await asyncio.sleep(0)
+    await reading
+    assert turns >= 5
 
 
 async def test_nothing_is_compared_before_anybody_asks(

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from fleetd.client.local import Local
 from fleetd.core.records import InstanceRecord, NodeRecord, SlotRecord, StatusRecord
+from fleetd.errors import Refused
 from fleetd.ports import Put
+from fleetd.server.http import build
+from fleetd.server.peers import Peer
 from tests.unit.api.desk import Desk as Documents, config, daemonset
-from tests.unit.server.service import Caller, Desk
+from tests.unit.server.service import ANN, Caller, Desk, HeardStore, seen_as, serving
 
 SETS = "/apis/apps/v1/namespaces/default/daemonsets"
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
@@ -368,4 +374,22 @@ async def test_who_may_only_read_changes_nothing(made: Documents, bob: Caller, m
         answer = await bob.ask(method, path, body())
         assert (answer.status, answer.json["reason"]) == (403, "Forbidden")
         assert "bob" in answer.json["message"]
+    assert made.commits == before
+
+
+async def test_a_service_that_ends_takes_no_more(made: Documents, tmp_path: Path) -> None:
+    made.apply(daemonset())
+    desk = Desk(store=cast("HeardStore", made.store))
+
+    def ending(peer: Peer) -> Local:
+        raise Refused("the service is ending")
+
+    app = build(replace(desk.service(), client=ending))
+    before = made.commits
+    async with serving(app, tmp_path / "s", seen_as(ANN)) as ann:
+        for method, path in (("POST", SETS), ("PUT", f"{SETS}/web"), ("DELETE", f"{SETS}/web")):
+            answer = await ann.ask(method, path, body())
+            assert (answer.status, answer.json["reason"]) == (503, "ServiceUnavailable")
+        assert (await ann.ask("PATCH", "/api/v1/nodes/a", {}, MERGE)).status == 503
+        assert (await ann.get(SETS)).status == 200
     assert made.commits == before
