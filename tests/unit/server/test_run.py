@@ -198,6 +198,23 @@ def test_an_unknown_inventory_is_waited_for(box: Box) -> None:
     box.turns_ready()
 
 
+def test_a_start_that_waits_for_a_program_says_so_and_can_be_ended(box: Box) -> None:
+    go = box.directory / "go"
+    box.write("slow", f"#!/bin/sh\nuntil [ -e {go} ]; do sleep 0.1; done\n")
+    (box.directory / "slow").chmod(0o755)
+    box.write("fleetd.yaml", "state: state\ninventory: slow\n")
+    process = box.start("run")
+    try:
+        box.hear(status("waits for the inventory"))
+        box.hear(lambda said: said.startswith("EXTEND_TIMEOUT_USEC="))
+        process.send_signal(signal.SIGTERM)
+        code, err = ended(process)
+        assert code == 0, err
+        assert box.words() == []
+    finally:
+        go.touch()
+
+
 @pytest.mark.parametrize(
     ("file", "text", "told"),
     [
