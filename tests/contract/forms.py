@@ -1,4 +1,4 @@
-"""The two forms of the client over one simulated fleet: in this process, and through a service."""
+"""The forms of the client over one simulated fleet: in this process, and through a service."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ from fleetd.client import Client
 from fleetd.client.local import Local
 from fleetd.client.remote import Caller, Remote
 from fleetd.core.node import Inventory, Ssh
+from fleetd.engine.audience import Audience
+from fleetd.engine.memory import Memory
 from fleetd.ports import Scanned
+from fleetd.server.coordinator import Coordinator, Doors, Outside, Pace, State
 from fleetd.server.peers import Peer, Rights, listen_on, protocol_for
 from fleetd.server.serve import serve
 from fleetd.server.verbs import Verbs
-from fleetd.testing.fleet import FakeFleet
+from fleetd.testing.fleet import FakeFleet, address
 from fleetd.testing.loop import LoopClock
 from fleetd.testing.store import FakeStore
 
@@ -101,10 +104,13 @@ class World:
             sources=(),
             who=who,
             stdin=io.BytesIO(stdin),
-            fresh_id=lambda: f"00000000-0000-0000-0000-{next(self.uids):012}",
+            fresh_id=self.fresh_id,
             fresh_key=lambda: b"k" * 32,
             read=Inventory(self.fleet.inventory(), ("hosts.yaml",)),
         )
+
+    def fresh_id(self) -> str:
+        return f"00000000-0000-0000-0000-{next(self.uids):012}"
 
     def write(self, name: str, text: str) -> str:
         path = self.place / name
@@ -160,6 +166,83 @@ async def service(
         socket.close()
 
 
+class Hosts(FakeFleet):
+    """The simulated fleet as the service wants it: with keys, and connections to let go of."""
+
+    def __init__(self, fleet: FakeFleet, keys: Keys) -> None:
+        self.__dict__ = {**fleet.__dict__}
+        self.keys = keys
+
+    async def scan(self, name: str, ssh: Ssh) -> Scanned:
+        return await self.keys.scan(name, ssh)
+
+    def pin(self, name: str, ssh: Ssh, key: str) -> bool:
+        return self.keys.pin(name, ssh, key)
+
+    def leave(self, ways: Mapping[str, Ssh]) -> None:
+        """Nothing is held."""
+
+
+class Supervisor:
+    watchdog_s = 0.0
+
+    def __init__(self) -> None:
+        self.is_ready = asyncio.Event()
+
+    def ready(self) -> None:
+        self.is_ready.set()
+
+    def status(self, text: str) -> None:
+        """Nobody reads it."""
+
+    def reloading(self) -> None:
+        """Nor this."""
+
+    stopping = alive = reloading
+
+    def extend(self, seconds: float) -> None:
+        """Nobody is in a hurry."""
+
+
+@asynccontextmanager
+async def coordinator(world: World) -> AsyncIterator[Running]:
+    """The whole service, with its loop, over the simulated fleet."""
+    state = world.place / "state"
+    state.mkdir()
+    hosts = "".join(f"  {name}: {{address: {address(name)}}}\n" for name in world.fleet.hosts)
+    sources = (world.write("hosts.yaml", f"hosts:\n{hosts}"),)
+    store = Memory(world.store)
+    supervisor = Supervisor()
+
+    async def watch(_: tuple[str, ...], __: float) -> AsyncIterator[str]:
+        await asyncio.get_running_loop().create_future()
+        yield ""
+
+    outside = Outside(
+        state=State(store, open_fleet(store, "f1ee7", b"k" * 32)),
+        hosts=Hosts(world.fleet, world.keys),
+        clock=LoopClock(),
+        sink=Audience(world.sink),
+        supervisor=supervisor,
+        jumps={},
+        watch=watch,
+        scrape=lambda: bytes,
+        fresh_id=world.fresh_id,
+        fresh_key=lambda: b"k" * 32,
+    )
+    path = state / "fleetd.sock"
+    pace = Pace(sources, 60.0, 900.0, 30.0, events_kept=1000)
+    doors = Doors(listen_on(str(path), ""), EVERYBODY, None)
+    made = Coordinator(outside, doors, pace, lambda: pace, state, "fleetd-operators")
+    running = asyncio.create_task(made.run())
+    await supervisor.is_ready.wait()
+    try:
+        yield Running(path, running)
+    finally:
+        made.life.end()
+        await running
+
+
 def play(form: str, place: Path, story: Story, stdin: bytes = b"") -> None:
     """Have a story told by the client in one of its forms."""
 
@@ -168,7 +251,8 @@ def play(form: str, place: Path, story: Story, stdin: bytes = b"") -> None:
         if form == "in-process":
             await story(world.local("ann", stdin), world)
             return
-        async with service(world) as running:
+        serving = service if form == "verbs" else coordinator
+        async with serving(world) as running:
             await story(running.remote(stdin=stdin), world)
 
     with asyncio.Runner(loop_factory=FastLoop) as runner:
