@@ -27,7 +27,7 @@ from fleetd.ports import Clock, EventSink, Follows
 
 STREAMS_LABEL = "fleetd/streams"
 """With the value `off`, this host is polled."""
-SAME_S = 1.0
+SAME_S = 0.1
 """Events of one kind of one unit are logged that far apart; each wakes the loop all the same."""
 STEADY_S = 60.0
 """A stream that lived that long was a good one: the next try after it comes soon."""
@@ -164,6 +164,8 @@ class Following:
         while True:
             end = await self._listen(stream)
             stream.failures = 1 if end.lived_s >= STEADY_S else stream.failures + 1
+            if end.state is StreamState.POLLING:
+                stream.cursor = ""  # it may be what kept the journal from telling
             if end.silent:
                 self._sink.emit("stream_replaced", node=stream.name, why=end.why)
             self._tell(stream, end.state, end.why)
@@ -194,9 +196,12 @@ class Following:
         output = None
         try:
             async with asyncio.timeout(self._pace.open_s) as listening.timer:
-                request = encode(Follow(self._cursor(stream), self._pace.beat_s), listening.nonce)
+                # Nobody holds on to the request: it is most of what a stream would weigh.
                 output = await self._follows.follow(
-                    stream.name, stream.ssh, request, listening.take
+                    stream.name,
+                    stream.ssh,
+                    encode(Follow(self._cursor(stream), self._pace.beat_s), listening.nonce),
+                    listening.take,
                 )
         except TimeoutError:
             pass

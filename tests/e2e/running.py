@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
@@ -41,6 +42,8 @@ class Running:
     """A service, and all that it has said so far."""
 
     process: Popen[str]
+    log: Path
+    """Where all of it is kept, for people."""
     events: list[Event] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
     """What is no line of the log."""
@@ -50,6 +53,8 @@ class Running:
         """Take the log as it comes, to its end."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
+            with self.log.open("a") as log:
+                log.write(line)
             with self.more:
                 try:
                     fields = json.loads(line)
@@ -119,7 +124,8 @@ def service(admin: Admin, **settings: Any) -> Iterator[Running]:
     config.write_text(yaml.safe_dump({"service": asked}))
     argv = admin.argv("run")
     argv[argv.index(str(FLEETD)) + 1 : 1] = ["--config", str(config), "--debug"]
-    running = Running(admin.fleet.start_coordinator(argv, env=admin.env, cwd=admin.directory))
+    process = admin.fleet.start_coordinator(argv, env=admin.env, cwd=admin.directory)
+    running = Running(process, admin.directory / "service.log")
     reader = threading.Thread(target=running.read, daemon=True)
     reader.start()
     try:

@@ -11,7 +11,8 @@ import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,14 @@ printf '[Journal]\\nStorage=none\\n' >/etc/systemd/journald.conf.d/none.conf
 systemctl restart systemd-journald
 rm -rf /run/log/journal/* /var/log/journal/*
 """
+READY = "/run/probed-is-ready"
 TIMES = Path(__file__).parents[2] / "build/streams.txt"
 
 HOSTS = (
     HostSpec("p0", runtime="podman", labels={"containers": "yes"}),
     HostSpec("d0", runtime="docker", labels={"containers": "yes"}),
     HostSpec("u0", runtime="none"),
-    HostSpec("u1", runtime="none"),
+    HostSpec("u1", runtime="none", labels={"probed": "yes"}),
     HostSpec("q0", runtime="none"),
 )
 IMAGES = (IMAGE,)
@@ -56,6 +58,19 @@ DOCUMENTS = (
     ),
     pod_agent(
         "pod", lock="pod", max_unavailable="100%", pod={"nodeSelector": {"containers": "yes"}}
+    ),
+    unit_agent(
+        "probed",
+        lock="probed",
+        env={"AGENT_READY": READY},
+        systemd={
+            "readinessProbe": {
+                "exec": {"command": ["test", "-e", READY]},
+                "periodSeconds": 1,
+                "failureThreshold": 1,
+            }
+        },
+        pod={"nodeSelector": {"probed": "yes"}},
     ),
 )
 
@@ -70,11 +85,17 @@ class Drift:
     name: str
     script: str
     told: tuple[str, ...]
-    host: str = "u0"
+    host: str = ""
     by_systemd: str = ""
 
 
-DRIFTS = (
+def _in_turns(*drifts: Drift) -> tuple[Drift, ...]:
+    """What is put right again and again on one host is left alone for a while: take turns."""
+    hosts = cycle(("u0", "u1", "p0", "d0"))
+    return tuple(drift if drift.host else replace(drift, host=next(hosts)) for drift in drifts)
+
+
+DRIFTS = _in_turns(
     Drift("killed", f"systemctl kill -s KILL {UNIT}", ("process exited",), by_systemd="lock"),
     Drift("stopped", f"systemctl stop {UNIT}", ("unit stopped",)),
     Drift("masked", f"ln -sf /dev/null {TEXT}; systemctl daemon-reload", ("systemd reloads",)),
@@ -216,6 +237,24 @@ def test_streams_change_nothing_and_are_one_per_host(watched: Watched) -> None:
     count = {host.name: host.sh(STREAM_UNITS).stdout.strip() for host in hosts}
     assert {count[name] for name in NAMES if name != "q0"} == {"1"}
     assert snapshots(hosts) == before
+
+
+def test_what_a_probe_finds_is_told(watched: Watched) -> None:
+    def ready() -> str:
+        (pod,) = [
+            pod
+            for pod in watched.admin.get("pods")["items"]
+            if pod["metadata"]["name"].startswith("probed-")
+        ]
+        conditions = {each["type"]: each["status"] for each in pod["status"]["conditions"]}
+        return str(conditions["Ready"])
+
+    assert ready() == "True"
+    cause = watched.damage("u1", f"rm {READY}")
+    wait_until(lambda: ready() == "False", 60, "the pod to be not ready", every=0.3)
+    assert watched.whys("u1", cause)[0] == "files changed"
+    watched.host("u1").sh(f"touch {READY}")
+    wait_until(lambda: ready() == "True", 60, "the pod to be ready again", every=0.3)
 
 
 def test_a_host_whose_journal_tells_nothing_is_polled_and_said_to_be(watched: Watched) -> None:
