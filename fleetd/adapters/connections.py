@@ -242,17 +242,20 @@ class Connections:
         held.connection.abort()
 
     def leave(self, ways: Mapping[str, Ssh]) -> None:
-        """Let go of what was held to these hosts in another way than they are reached now."""
+        """Let go of what leads elsewhere, and of idle connections to hosts that are not there.
 
-        def is_left(key: Key) -> bool:
+        Such a host is dialled again when something is left to do there.
+        """
+        for key, held in list(self._held.items()):
             name, ssh = key
-            return name in ways and ways[name] != ssh
-
-        for key in filter(is_left, list(self._held)):
-            self._held.pop(key).connection.abort()
-        for kept in (self._patience, self._locks):
-            for key in filter(is_left, list(kept)):
-                kept.pop(key)
+            if ways.get(name) != ssh and (name in ways or not held.running):
+                del self._held[key]
+                held.connection.abort()
+        for key in [key for key in self._patience if ways.get(key[0]) != key[1]]:
+            del self._patience[key]
+        for key, lock in list(self._locks.items()):
+            if ways.get(key[0]) != key[1] and not lock.locked():
+                del self._locks[key]
 
     async def close(self) -> None:
         """Close all, and wait a moment for it."""

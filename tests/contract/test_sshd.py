@@ -198,6 +198,7 @@ async def test_a_host_that_is_reached_in_another_way_now_is_let_go(
     of_one = len(server.children())
     assert (await run(transport, here, "echo", "hello", name="other")).status == 0
     there = replace(here, address="localhost")
+    transport.leave({NAME: here, "other": here})
     transport.leave({NAME: there, "other": here})
     await until(lambda: len(server.children()) == of_one)
     logins = server.logins
@@ -205,6 +206,8 @@ async def test_a_host_that_is_reached_in_another_way_now_is_let_go(
     assert server.logins == logins
     assert (await run(transport, there, "echo", "hello")).status == 0
     assert server.logins == logins + 1
+    transport.leave({"other": here})
+    await until(lambda: len(server.children()) == of_one)
 
 
 async def test_a_restarted_host_is_connected_again(
