@@ -119,7 +119,8 @@ class Local:
         """The state, after a look at all hosts when one is asked for."""
         if not query.refresh:
             return self.store
-        session = self._session(forget=True)
+        # At every host, also where a loop holds what a stream told: that is the last look's answer.
+        session = replace(self._session(forget=True), loop=None)
         await session.reconciler(None, RunOptions(), _nobody).once(act=False)
         return session.store
 
