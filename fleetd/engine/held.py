@@ -9,10 +9,11 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from fleetd.core.actions import Decision, Reason, Wait
 from fleetd.core.facts import Clock, Known, Observation, Part, UnitState, Unknown
 from fleetd.core.stream import StreamState
 from fleetd.engine.queue import Backoff
@@ -118,6 +119,30 @@ class Held:
             return grown
         ready = max(until - now, 0.0) + MARGIN_S
         return ready if live else min(ready, grown)
+
+
+def unsettled(decisions: Iterable[Decision]) -> tuple[dict[str, float], frozenset[str]]:
+    """What a plan leaves open.
+
+    The nodes with a copy that is not available, and when time alone may do it (0: unknown); and the
+    nodes for which something was due, had they not been busy.
+    """
+    restless: dict[str, float] = {}
+    busy: set[str] = set()
+    for entry in decisions:
+        if entry.reason is Reason.UP_TO_DATE:
+            continue  # nearly all of them
+        match entry.reason:
+            case Reason.STARTING if isinstance(entry, Wait):
+                times = (restless.get(entry.node, 0.0), entry.until)
+                restless[entry.node] = min(filter(None, times), default=0.0)
+            case Reason.ROLLOUT_FAILED | Reason.NOT_AVAILABLE:
+                restless.setdefault(entry.node, 0.0)
+            case Reason.BUSY:
+                busy.add(entry.node)
+            case _:
+                continue
+    return restless, frozenset(busy)
 
 
 def _confirms(old: Part[Observation] | None, new: Part[Observation]) -> bool:

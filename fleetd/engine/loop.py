@@ -16,33 +16,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from random import Random
 from typing import Any
 
-from fleetd.core.actions import Action, Decision, Keep, Reason, Start, Wait
+from fleetd.core.actions import Action, Decision, Start
 from fleetd.core.facts import Known, Observation, Part
 from fleetd.core.meta import Key
 from fleetd.core.node import Inventory, Node
 from fleetd.core.nodes import facts_of
 from fleetd.core.plan import Plan, plan
-from fleetd.core.records import (
-    NodeRecord,
-    ObjectRecord,
-    PauseRecord,
-    RemovalRecord,
-    RevisionRecord,
-    SlotRecord,
-)
+from fleetd.core.records import NodeRecord, ObjectRecord, PauseRecord, RevisionRecord
 from fleetd.core.stream import StreamState
 from fleetd.core.survey import Sights
 from fleetd.core.world import World
 from fleetd.engine.audience import Audience
 from fleetd.engine.executor import Executor, Step, ends_lane
-from fleetd.engine.held import Held
+from fleetd.engine.held import Held, unsettled
 from fleetd.engine.lanes import Job, Lane, Lanes
 from fleetd.engine.leaving import bid, done_with
 from fleetd.engine.memory import Memory
@@ -61,6 +53,7 @@ from fleetd.engine.recording import record_plan, record_steps
 from fleetd.engine.roster import Roster
 from fleetd.engine.tries import Tries
 from fleetd.engine.visits import observation_of
+from fleetd.engine.wishes import Wishes, concerned, kind_of
 from fleetd.engine.world import Worlds
 from fleetd.ports import Change, Clock, Put
 
@@ -68,10 +61,6 @@ DEBOUNCE_S = 0.02
 """So long between two decisions at least; and as long as the last one took."""
 GATHER_S = 2.0
 """The first decision waits until all hosts were looked at, or no answer came for so long."""
-HEEDED = frozenset(
-    {ObjectRecord, RevisionRecord, PauseRecord, SlotRecord, NodeRecord, RemovalRecord}
-)
-"""What people say."""
 SLOW_S = 10.0
 """A first start that takes longer holds the others up no more."""
 AWAY = 3
@@ -102,6 +91,7 @@ class Loop:
     """What the last decision was."""
     lanes: Lanes = field(init=False)
     tries: Tries = field(init=False)
+    wishes: Wishes = field(init=False)
     timers: Timers = field(default_factory=Timers)
     sights: Sights = field(default_factory=Sights)
     roster: Roster = field(default_factory=Roster)
@@ -110,14 +100,10 @@ class Loop:
     due: asyncio.Event = field(default_factory=asyncio.Event)
     first: asyncio.Event = field(default_factory=asyncio.Event)
     """Set with the first decision."""
-    said: int = 0
-    """Rises whenever somebody changes what is wanted."""
     looked: int = 0
     """Looks since the last decision."""
     news: set[str] = field(default_factory=set)
     """Nodes of which something was seen that is not written down yet."""
-    quiet: bool = False
-    """Whether the loop itself writes just now."""
     draining: bool = False
     parting: set[str] = field(default_factory=set)
     """Hosts that left, off which the last traces are just taken."""
@@ -128,6 +114,7 @@ class Loop:
         """Make what needs the loop itself."""
         self.lanes = Lanes(self._free)
         self.tries = Tries(self.clock, self.chance)
+        self.wishes = Wishes(self._heed)
 
     # -- what others say -----------------------------------------------------------------------
 
@@ -159,7 +146,7 @@ class Loop:
                 self.held.doubt(host.name, "its address has changed; not looked at there yet")
             if before.get(host.name) != host.ssh or host.name not in self.seen:
                 self.wake(host.name, "inventory")
-        self.said += 1
+        self.wishes.said += 1
         self.decide_soon()
 
     def wake(self, node: str, why: str) -> None:
@@ -227,7 +214,7 @@ class Loop:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        stop_listening = self.store.listen(self._heed)
+        stop_listening = self.store.listen(self.wishes.hear)
         try:
             async with asyncio.TaskGroup() as group:
                 self.lanes.group = group
@@ -266,7 +253,7 @@ class Loop:
 
     def _decide(self) -> None:
         began = self.clock.monotonic()
-        with self._quietly():
+        with self.wishes.unheard():
             records = self._learn_nodes()
             nodes = self.roster.nodes(self.given, records)
             known = tell_apart(self.store, nodes, self.seen, self.clock.now())
@@ -370,21 +357,7 @@ class Loop:
 
     def _look_later(self, decided: Plan) -> None:
         """Set when each host is looked at next unless something happens."""
-        restless: dict[str, float] = {}
-        put_off: set[str] = set()
-        for entry in decided.decisions:
-            if isinstance(entry, Keep):
-                if entry.reason is Reason.NOT_AVAILABLE:
-                    restless.setdefault(entry.node, 0.0)
-            elif isinstance(entry, Wait):
-                if entry.reason is Reason.STARTING:
-                    known = restless.get(entry.node, 0.0)
-                    restless[entry.node] = min(filter(None, (known, entry.until)), default=0.0)
-                elif entry.reason is Reason.ROLLOUT_FAILED:
-                    restless.setdefault(entry.node, 0.0)
-                elif entry.reason is Reason.BUSY:
-                    put_off.add(entry.node)
-        self.put_off = frozenset(put_off)
+        restless, self.put_off = unsettled(decided.decisions)
         for name in self.held.rest(restless) | (self.nodes.keys() - self.timers.handles.keys()):
             self._rest(name)
 
@@ -420,7 +393,7 @@ class Loop:
     def _write_down(self) -> None:
         """Keep when hosts were seen last, where nothing was to be decided for long."""
         if not self.draining:
-            with self._quietly():
+            with self.wishes.unheard():
                 self._learn_nodes()
 
     def _free(self, lane: Lane) -> None:
@@ -428,14 +401,10 @@ class Loop:
         name = lane.node.name
         if lane.again:
             self.wake(name, lane.again)
-        elif self.due.is_set() or self._is_put_off(name):
+        elif self.due.is_set() or name in self.put_off:
             self.decide_soon()  # and that says when it is looked at again
         else:
             self._rest(name)
-
-    def _is_put_off(self, name: str) -> bool:
-        """Whether the last decision left something for when this host is not busy any more."""
-        return name in self.put_off
 
     def _hurry(self, performance: Performance) -> None:
         performance.give_up_silent()
@@ -448,7 +417,7 @@ class Loop:
         return self.held.take(name, part, self.clock.now(), self.clock.monotonic())
 
     def _acting(self, actions: Sequence[Action]) -> Job:
-        said = self.said
+        said = self.wishes.said
 
         async def act(lane: Lane) -> None:
             """One action after the other; each but the first only while all is as it was said."""
@@ -481,20 +450,20 @@ class Loop:
         self.decide_soon()
 
     def _may_go_on(self, said: int) -> bool:
-        return self.said == said and not self.draining
+        return self.wishes.said == said and not self.draining
 
     def _ended(self, lane: Lane, step: Step) -> None:
         """An action has ended: take in what it showed; what is not known has to be looked at."""
         name = step.action.node
-        with self._quietly():
+        with self.wishes.unheard():
             record_steps(self.store, (step,), self.clock.now(), who=self.executor.fence.who)
         self.tries.end(step)
         self.held.checks.pop(name, None)
         if isinstance(step.seen, Known):
             self._take(name, step.seen)
         else:
-            self.held.doubt(name, step.message or "the answer to an order was lost")
-            lane.again = step.message
+            lane.again = step.message or "what an order came to is not known"
+            self.held.doubt(name, lane.again)
         for performance in self.performances:
             performance.stepped(step, doubtful=not isinstance(step.seen, Known))
 
@@ -537,48 +506,18 @@ class Loop:
         for name in wanted:
             self.wake(name, "asked for")
 
-    @contextmanager
-    def _quietly(self) -> Iterator[None]:
-        """What is written here is the loop's own, and wakes nobody."""
-        self.quiet = True
-        try:
-            yield
-        finally:
-            self.quiet = False
-
-    def _heed(self, changes: tuple[Change, ...]) -> None:
-        """Somebody has written to the state."""
-        if self.quiet:
-            return
-        for change in changes:
-            kind = type(change.record) if isinstance(change, Put) else change.kind
-            if kind not in HEEDED:
-                continue
-            if kind in (ObjectRecord, RevisionRecord):
-                self.executor.rendering.forget()
-            if kind in (ObjectRecord, RevisionRecord, PauseRecord):
-                self.tries.forgive(_concerned(change))
-            self.said += 1
-            self.decide_soon()
-            if not isinstance(change, Put) and kind is NodeRecord:
-                self.wake(str(change.where.get("name", "")), "forgotten")
+    def _heed(self, change: Change) -> None:
+        """Somebody has written something that matters."""
+        kind = kind_of(change)
+        if kind in (ObjectRecord, RevisionRecord):
+            self.executor.rendering.forget()
+        if kind in (ObjectRecord, RevisionRecord, PauseRecord):
+            self.tries.forgive(concerned(change))
+        self.decide_soon()
+        if not isinstance(change, Put) and kind is NodeRecord:
+            self.wake(str(change.where.get("name", "")), "forgotten")
 
 
 def _purge(name: str) -> Place:
     """What the tries of a farewell are counted by."""
     return (name, Key("", ""), "Purge", "")
-
-
-def _concerned(change: Change) -> frozenset[Key] | None:
-    """The DaemonSet that a change is about; None where it may be about any."""
-    if not isinstance(change, Put):
-        return None
-    match change.record:
-        case ObjectRecord(kind="DaemonSet", namespace=namespace, name=name):
-            return frozenset({Key(namespace, name)})
-        case RevisionRecord(namespace=namespace, name=name):
-            return frozenset({Key(namespace, name)})
-        case PauseRecord(namespace=namespace, name=name):
-            return frozenset({Key(namespace, name)})
-        case _:
-            return None
