@@ -15,8 +15,10 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +52,8 @@ KEX = "-diffie-hellman-*"
 """All but finite fields: group exchange alone costs half a second of CPU (P 1, 3)."""
 LOCKED_KEY_HINT = " (a key with a passphrase needs ssh-agent, and its .pub file beside it)"
 DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+LONG_S = 20.0
+"""A pause that people may want to know the end of."""
 CHANNELS = 6
 """Below sshd's MaxSessions of 10 (P 15)."""
 
@@ -73,6 +77,7 @@ class Held:
 class _Patience:
     """How often in a row a host failed, and when it may be tried again.
 
+    `message` is what to say meanwhile, the same all the time, so that nobody takes it for news.
     `trusted` is what was pinned then: who pins another key has mended it, and need not wait.
     """
 
@@ -92,7 +97,11 @@ class _Patience:
             pause = min(2.0 ** (self.failures - 2), 15.0)
         else:
             pause = 0.0
-        self.not_before = now + pause * (1 + secrets.randbelow(256) / 1024)
+        pause *= 1 + secrets.randbelow(256) / 1024
+        self.not_before = now + pause
+        if pause >= LONG_S:
+            until = datetime.fromtimestamp(time.time() + pause, UTC)
+            self.message += f" (not tried again before {until:%H:%M:%S} UTC)"
 
 
 class _Client(asyncssh.SSHClient):
@@ -190,9 +199,7 @@ class Connections:
         patience = self._patience.setdefault((name, ssh), _Patience())
         wait = patience.not_before - asyncio.get_running_loop().time()
         if wait > 0 and patience.trusted == self._entries(name, ssh):
-            raise Unreachable(
-                f"{patience.message} (not tried again for another {wait:.0f} s)", Trouble.SETTINGS
-            )
+            raise Unreachable(patience.message, Trouble.SETTINGS)
         try:
             connection = await self._attempt(
                 name, ssh, lambda leg: self._dial(name, ssh, leg, on_lost)

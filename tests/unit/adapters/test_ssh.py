@@ -47,6 +47,7 @@ def test_how_long_a_host_is_left_alone(
     for _ in range(failures):
         patience.failed(trouble, "because", 100.0)
     assert least <= patience.not_before - 100.0 <= most
+    assert ("because (not tried again before " in patience.message) is (least >= 20)
 
 
 ERRORS: dict[str, tuple[Exception, str]] = {
