@@ -395,6 +395,8 @@ class Local:
         for name, result in done if accept else ():
             failed = result.startswith("failed")
             self._note("enroll", name, result, "failed" if failed else "done")
+            if self.loop is not None and not failed:
+                self.loop.wake(name, "enrolled")
         return done
 
     def _note(self, verb: str, node: str, detail: str, outcome: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,18 +12,20 @@ from typing import Any
 import pytest
 
 from fleetd.api import rollouts
+from fleetd.api.fleet import Fleet
 from fleetd.api.reports import RunOptions
+from fleetd.client.local import Local
 from fleetd.core.actions import Reason
 from fleetd.core.facts import HOST_KEY_CHANGED
 from fleetd.core.node import Host, Inventory, Ssh
 from fleetd.core.records import EventRecord, InstanceRecord, NodeRecord, RolloutState, SlotRecord
 from fleetd.engine.loop import Loop
-from fleetd.ports import Output
+from fleetd.ports import Output, Scanned, Store
 from fleetd.testing import loop
 from fleetd.testing.fleet import FakeFleet, Fault, address
 from fleetd.testing.hosts import SimHost
 from fleetd.testing.units import Behaviour
-from tests.sim.harness import AGENT, Sim, agent, unwatched
+from tests.sim.harness import AGENT, FLEET, Quiet, Sim, agent, unwatched
 
 UNIT = "fleetd-default.agent.main.a.service"
 UNREACHABLE = Fault(unreachable=True)
@@ -386,6 +389,57 @@ def test_a_machine_that_was_installed_anew_is_left_alone_until_it_is_enrolled() 
             assert "MachineReplaced" in show.events("h2")
             slots = show.sim.store.read(SlotRecord, node="h2")
             assert all(slot.released for slot in slots)
+
+    virtually(story)
+
+
+class Console:
+    """Host keys as an operator pins them: then the host is no stranger any more."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    async def scan(self, name: str, ssh: Ssh) -> Scanned:
+        return Scanned("ssh-ed25519 AAAA", "SHA256:x")
+
+    def pin(self, name: str, ssh: Ssh, key: str) -> bool:
+        self.site.strange.discard(name)
+        return True
+
+
+@dataclass
+class Known:
+    """A state, as a client wants it."""
+
+    store: Store
+    fleet: Fleet | None = FLEET
+
+
+def test_who_is_enrolled_is_looked_at_at_once() -> None:
+    async def story() -> None:
+        async with shown(*FIVE) as show:
+            show.site.strange.add("h2")
+            show.loop.wake("h2", "the connection was lost")
+            await show.until(lambda: show.node("h2").quarantined)
+            await asyncio.sleep(3600)
+            client = Local(
+                state=Known(show.sim.store),
+                transport=show.site,
+                streams=show.site,
+                keys=Console(show.site),
+                clock=show.loop.clock,
+                sink=Quiet(),
+                sources=("test",),
+                who="test",
+                stdin=io.BytesIO(),
+                fresh_id=lambda: "id",
+                fresh_key=lambda: b"key",
+                read=show.loop.inventory,
+                loop=show.loop,
+            )
+            done = await client.enroll(["h2"], every=False, accept=True, progress=unwatched)
+            assert done == (("h2", "pinned SHA256:x"),)
+            await show.until(lambda: not show.node("h2").quarantined, within_s=1.0)
 
     virtually(story)
 
