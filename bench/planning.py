@@ -136,8 +136,8 @@ def _observation(node: str, keys: list[Key]) -> Observation:
             tuple(
                 LedgerCopy(
                     *(key, Slot.A, REVISION, "digest", Runtime.PODMAN),
-                    units={unit: Role.MAIN},
-                    files=(f"/etc/systemd/system/{unit}",),
+                    units={_target(key): Role.TARGET, unit: Role.MAIN},
+                    files=tuple(f"/etc/systemd/system/{name}" for name in (_target(key), unit)),
                     containers=(unit.removesuffix(".service"),),
                     complete=True,
                 )
@@ -146,19 +146,25 @@ def _observation(node: str, keys: list[Key]) -> Observation:
         ),
         files=Known(()),
         units=Known(
-            tuple(
-                UnitState(
-                    unit,
-                    load="loaded",
-                    active="active",
-                    sub="running",
-                    invocation="i1",
-                    active_for_s=600.0,
-                    file_state="enabled",
-                    stamp_revision=REVISION,
-                    stamp_invocation="i1",
-                )
-                for unit in units.values()
+            (
+                *(
+                    UnitState(_target(key), "loaded", "active", "active", file_state="static")
+                    for key in keys
+                ),
+                *(
+                    UnitState(
+                        unit,
+                        load="loaded",
+                        active="active",
+                        sub="running",
+                        invocation="i1",
+                        active_for_s=600.0,
+                        file_state="enabled",
+                        stamp_revision=REVISION,
+                        stamp_invocation="i1",
+                    )
+                    for unit in units.values()
+                ),
             )
         ),
         engine=Known(
@@ -171,3 +177,7 @@ def _observation(node: str, keys: list[Key]) -> Observation:
             )
         ),
     )
+
+
+def _target(key: Key) -> str:
+    return f"fleetd-{key.namespace}.{key.name}.target"

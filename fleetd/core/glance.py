@@ -34,8 +34,10 @@ def glance(
     age = passing = inf
     for name, role in entry.units.items():
         unit = view.units.get(name)
-        if unit is None or not _is_in_order(unit):
+        if unit is None or not _is_in_order(unit, role):
             return None
+        if role is Role.TARGET:
+            continue  # it only groups
         if role is Role.MAIN and _is_started(view, entry, unit):
             mains.append((name, unit.restarts))
             age = min(age, unit.active_for_s or 0.0)
@@ -63,11 +65,11 @@ def glance(
     )
 
 
-def _is_in_order(unit: UnitState) -> bool:
+def _is_in_order(unit: UnitState, role: Role) -> bool:
     return (
         unit.active == "active"
         and unit.load == "loaded"
-        and unit.file_state in _ENABLED
+        and (unit.file_state in _ENABLED or (role is Role.TARGET and unit.file_state == "disabled"))
         and not unit.need_reload
         and unit.probe is not False
         and not unit.probe_message

@@ -178,6 +178,7 @@ ODD = {
     "passing_for": (1.0, 60.0),
     "probed": (True,),
     "drop_ins": (("/etc/systemd/system/x.d/y.conf",), ("/usr/lib/systemd/system/x.d/y.conf",)),
+    "target": ("disabled", "static", "masked"),
     "slot": (Slot.B,),
     "ledgered": (False,),
 }
@@ -227,6 +228,7 @@ def test_a_glance_that_overlooks_something_is_caught(overlooked: str) -> None:
     [
         pytest.param(Box(), id="plain"),
         pytest.param(Box(probed=True, probe=True, passing_for=30.0), id="probed"),
+        pytest.param(Box(target="disabled"), id="grouped"),
         pytest.param(Box(restarts=3), id="started-again-once"),
         pytest.param(Box(drop_ins=("/usr/lib/systemd/system/service.d/a.conf",)), id="vendor"),
     ],

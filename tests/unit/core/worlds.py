@@ -98,6 +98,8 @@ class Box:
     passing_for: float | None = None
     probed: bool = False
     drop_ins: tuple[str, ...] = ()
+    target: str = ""
+    """The state of the file of the target that groups its units; "" where there is none."""
     ds: Key = AGENT
 
     @property
@@ -112,6 +114,10 @@ class Box:
     @property
     def probe_unit(self) -> str:
         return self.unit.replace(".service", ".probe.service")
+
+    @property
+    def target_unit(self) -> str:
+        return self.unit.replace(f".main.{self.slot}.service", ".target")
 
     def units(self) -> tuple[UnitState, ...]:
         up = self.active == "active"
@@ -132,13 +138,19 @@ class Box:
             probe_message=self.probe_message,
             passing_for_s=self.passing_for,
         )
-        if not self.probed:
-            return (main,)
-        probe = UnitState(self.probe_unit, "loaded", "active" if up else "inactive", "running")
-        return (main, probe)
+        units = [main]
+        if self.probed:
+            state = "active" if up else "inactive"
+            units.append(UnitState(self.probe_unit, "loaded", state, "running"))
+        if self.target:
+            units.append(
+                UnitState(self.target_unit, "loaded", "active", "active", file_state=self.target)
+            )
+        return tuple(units)
 
     def ledger(self) -> LedgerCopy:
         units = {self.unit: Role.MAIN} | ({self.probe_unit: Role.PROBE} if self.probed else {})
+        units |= {self.target_unit: Role.TARGET} if self.target else {}
         return LedgerCopy(
             self.ds,
             self.slot,
