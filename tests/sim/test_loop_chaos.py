@@ -30,7 +30,7 @@ from tests.sim.oracle import Ear, Invariant, Line
 from tests.sim.test_chaos import Doubling, Forgetful, Lazy, Limitless, breaks
 from tests.sim.walk import Walk
 
-SEEDS = range(24)
+SEEDS = range(16)
 
 Alter = Callable[[Loop], Loop]
 """Makes a loop a wrong one."""
