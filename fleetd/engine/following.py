@@ -27,6 +27,9 @@ from fleetd.ports import Clock, EventSink, Follows
 
 STREAMS_LABEL = "fleetd/streams"
 """With the value `off`, this host is polled."""
+GATHER_S = 0.03
+"""What happens at once is told in several lines, and one look is enough for all of them: a second
+one would hold up what the first has found."""
 SAME_S = 0.1
 """Events of one kind of one unit are logged that far apart; each wakes the loop all the same."""
 STEADY_S = 60.0
@@ -51,16 +54,8 @@ class _Stream:
     """One host of the inventory, whatever becomes of its connections."""
 
     __slots__ = (
-        "cursor",
-        "failures",
-        "heard",
-        "hurried",
-        "last",
-        "name",
-        "off",
-        "ssh",
-        "state",
-        "why",
+        *("cursor", "failures", "heard", "hurried", "last"),
+        *("name", "off", "ssh", "state", "waking", "why"),
     )
 
     def __init__(self, name: str, ssh: Ssh, off: str) -> None:
@@ -76,6 +71,7 @@ class _Stream:
         self.failures = 0
         self.hurried: asyncio.Event | None = None
         self.last: tuple[EventKind, str, float] | None = None
+        self.waking: asyncio.TimerHandle | None = None
 
 
 class Following:
@@ -222,7 +218,14 @@ class Following:
         last, stream.last = stream.last, (event.kind, event.unit, now)
         if last is None or last[:2] != stream.last[:2] or now - last[2] > SAME_S:
             self._sink.emit("stream_event", node=stream.name, why=event.why, lag_s=lag)
-        self._watcher.wake(stream.name, event.why)
+        if stream.waking is None:
+            loop = asyncio.get_running_loop()
+            stream.waking = loop.call_later(GATHER_S, self._wake, stream, event.why)
+
+    def _wake(self, stream: _Stream, why: str) -> None:
+        stream.waking = None
+        if self._streams.get(stream.name) is stream:
+            self._watcher.wake(stream.name, why)
 
     def _tell(self, stream: _Stream, state: StreamState, why: str) -> None:
         if (stream.state, stream.why) != (state, why):

@@ -110,8 +110,13 @@ follow_stdin() {
 follow_watch() {
   seal=$(stat -c '%i %s %z' -- "$STATE/ledger" 2>/dev/null)
   [ "$ROUND" = 0 ] || [ "$seal" != "$LEDGER_SEAL" ] || return 0
+  # A ledger that is not whole does not mean that there is less to watch.
+  if ! load_ledger; then
+    [ "$ROUND" = 0 ] || return 0
+    LEDGER=''
+  fi
   LEDGER_SEAL=$seal BORROWED='' NAMED='' PATHS='' LEFT=0 COUNT=0
-  ! load_ledger || each follow_ledger_line "$LEDGER"
+  each follow_ledger_line "$LEDGER"
   follow_paths
   [ "$ROUND" = 0 ] || [ "$PATHS" != "$PATHS_WATCHED" ] || return 0
   ROUND=$((ROUND + 1)) PATHS_WATCHED=$PATHS old=$WATCHING WATCHING=$OWN-$ROUND-files
@@ -127,8 +132,9 @@ follow_watch() {
   [ -z "$old" ] || follow_unwatch "$old"
 }
 
+# follow_unwatch NAME: takes a watch away; its service is seldom there to be stopped.
 follow_unwatch() {
-  [ -z "$1" ] || systemctl stop "$1.path" "$1.service" >/dev/null 2>&1
+  [ -z "$1" ] || systemctl stop "$1.path" "$1.service" >/dev/null 2>&1 || return 0
 }
 
 # follow_sweep: takes away what streams left that were killed.

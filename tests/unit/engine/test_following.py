@@ -121,7 +121,8 @@ def test_what_happens_on_a_host_wakes_the_loop_for_it(
             await asyncio.sleep(1)
             assert heard.wakes == []
             damage(fleet)
-            assert heard.whys() == whys
+            await asyncio.sleep(0.1)
+            assert heard.whys() == whys[:1]  # one look is enough
             assert heard.whys("db") == []
             told = [(fields["node"], fields["why"]) for fields in heard.of("stream_event")]
             assert told == [("web", why) for why in whys]
@@ -134,7 +135,7 @@ def test_a_crash_loop_wakes_each_time_and_is_told_as_it_goes_on() -> None:
         fleet = FakeFleet(["web"])
         with_agent(fleet, Behaviour(dies_after_s=3, restart_s=5))
         async with following(fleet, inventory("web")) as (_, heard):
-            await asyncio.sleep(24)
+            await asyncio.sleep(25)
             exits = [why for why in heard.whys() if why.startswith("process exited")]
             starts = [why for why in heard.whys() if why.startswith("unit started")]
             assert (len(exits), len(starts)) == (3, 3)
@@ -322,6 +323,7 @@ def test_streams_follow_the_inventory() -> None:
             assert ("new", StreamState.LIVE) in heard.states
             assert heard.states.count(("db", StreamState.LIVE)) == 1
             fleet.hosts["web"].stop(UNIT)
+            await asyncio.sleep(0.1)
             assert heard.wakes == []
 
     played(main)
@@ -336,8 +338,10 @@ def test_a_host_that_moved_is_followed_where_it_is_now() -> None:
             streams.take_inventory(moved)
             await asyncio.sleep(1)
             fleet.hosts["web"].journal.note(EventKind.STOPPED, UNIT)
+            await asyncio.sleep(0.1)
             assert heard.wakes == []
             fleet.hosts["elsewhere"].journal.note(EventKind.STOPPED, UNIT)
+            await asyncio.sleep(0.1)
             assert len(heard.wakes) == 1
 
     played(main)

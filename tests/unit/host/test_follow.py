@@ -29,7 +29,11 @@ STUBS = {
         exec tail -n +1 -f "$HOME/journal"
     """,
     "systemd-run": 'for word; do printf "%s\\n" "$word"; done >>"$HOME/systemd-run"',
-    "systemctl": 'echo "$@" >>"$HOME/systemctl"; case $1 in list-units) cat "$HOME/units" ;; esac',
+    # To stop what is not loaded fails, and the service of a watch seldom is.
+    "systemctl": """
+        echo "$@" >>"$HOME/systemctl"
+        case $1 in list-units) cat "$HOME/units" ;; stop) exit 5 ;; esac
+    """,
 }
 
 
@@ -233,6 +237,8 @@ def test_it_has_delivered_files_watched_and_looks_again_when_the_ledger_changes(
     stream.ledger(file_line("/etc/other.conf"), end="")
     last = stream.write(UNIT=files.replace("-1-", "-2-"), MESSAGE="a ledger that was cut")
     stream.until(lambda: last in stream.said)
+    assert len(stream.watches()) == 2
+    assert stream.process.poll() is None
 
 
 def test_the_number_of_watched_paths_is_bounded_and_the_rest_told(
