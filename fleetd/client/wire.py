@@ -16,6 +16,7 @@ import errno
 import json
 import os
 import socket
+import stat
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,23 +109,28 @@ async def reach(path: str) -> socket.socket | None:
 
 
 def _not_allowed(place: Path) -> str:
+    """Why we may not connect: what is closed to us, and which group would open it."""
     import grp  # noqa: PLC0415 - only here
     import pwd  # noqa: PLC0415
 
-    closed: Path | None = None
-    group = ""
+    told = f"the service's socket {place} is not for you"
     for part in (place, *place.parents):
-        with contextlib.suppress(OSError, KeyError):
-            group = grp.getgrgid(part.stat().st_gid).gr_name
-            closed = part
+        try:
+            found = part.stat()
+        except OSError:
+            continue
+        opened = found.st_mode & (stat.S_IWGRP if part == place else stat.S_IXGRP)
+        try:
+            if not opened:
+                owner = pwd.getpwuid(found.st_uid).pw_name
+                return f"{told}: {part} is for {owner} alone"
+            group = grp.getgrgid(found.st_gid).gr_name
+            user = pwd.getpwuid(os.geteuid()).pw_name
+        except KeyError:
             break
-    with contextlib.suppress(KeyError):
-        user = pwd.getpwuid(os.geteuid()).pw_name
-        return (
-            f"the service's socket {place} is not for you: {closed} is for the group {group}. "
-            f"`usermod -aG {group} {user}`, then log in anew"
-        )
-    return f"the service's socket {place} is not for you: {closed} is for the group {group}"
+        how = f"`usermod -aG {group} {user}`, then log in anew"
+        return f"{told}: {part} is for the group {group}. {how}"
+    return told
 
 
 class Calling:

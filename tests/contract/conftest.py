@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ from fleetd.ports import Output
 from fleetd.testing.fleet import FakeFleet, address
 from fleetd.testing.hosts import SimHost
 from fleetd.testing.ssh import addresses, serve
+from tests.contract.forms import play
 from tests.contract.sshd import NAME, Sshd, sshd
+from tests.contract.stories import Play
 
 STAGES = ["in-process", "simulated-ssh", pytest.param("sshd", marks=pytest.mark.needs("sshd"))]
 
@@ -148,3 +151,15 @@ async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
+
+
+@pytest.fixture(params=["in-process", "verbs", "service"])
+def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
+    """In this process, through a socket to the same, and to a whole service with its loop."""
+    return partial(play, request.param, tmp_path)
+
+
+@pytest.fixture(params=["in-process", "verbs"])
+def tell_alone(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
+    """Where nothing is done to hosts but what is asked for."""
+    return partial(play, request.param, tmp_path)

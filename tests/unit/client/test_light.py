@@ -12,7 +12,7 @@ import pytest
 from fleetd.client import RunOptions
 from fleetd.testing.fleet import FakeFleet
 from tests.contract.forms import World, service
-from tests.contract.test_client import agent, unwatched
+from tests.contract.stories import agent, unwatched
 
 HEAVY = {
     *("asyncssh", "pydantic", "uvicorn", "starlette", "sqlite3", "structlog", "rich", "watchfiles"),

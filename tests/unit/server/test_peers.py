@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,12 +46,12 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def open_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that everybody may enter."""
-    place = tmp_path_factory.mktemp("open")
-    for each in (place, *place.parents[:2]):
-        each.chmod(0o755)
-    return place
+def open_place() -> Iterator[Path]:
+    """A directory that everybody may enter, as they may not the one of pytest."""
+    with tempfile.TemporaryDirectory(prefix="fleetd-") as directory:
+        place = Path(directory)
+        place.chmod(0o755)
+        yield place
 
 
 @contextmanager
@@ -244,3 +245,16 @@ def test_who_may_not_connect_is_told_the_group(open_place: Path, closed: str) ->
     place = path if closed == "socket" else open_place
     assert said.startswith(f"the service's socket {path} is not for you: {place} is for the group")
     assert f"`usermod -aG {group} {pwd.getpwuid(1).pw_name}`" in said
+
+
+@pytest.mark.needs("root")
+def test_nobody_is_told_to_join_a_group_that_may_not_either(open_place: Path) -> None:
+    path = open_place / "s"
+    with listen_on(str(path), ""):
+        open_place.chmod(0o700)
+        argv = [sys.executable, "-c", REFUSED, str(path)]
+        said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    owner = pwd.getpwuid(0).pw_name
+    assert (
+        said == f"the service's socket {path} is not for you: {open_place} is for {owner} alone\n"
+    )

@@ -24,7 +24,7 @@ from fleetd.ports import Output, Take
 from fleetd.server.peers import Peer, Right, Rights
 from fleetd.server.verbs import LOOKS, Verbs, forms
 from tests.contract.forms import FastLoop, Running, World, service
-from tests.contract.test_client import agent, unwatched
+from tests.contract.stories import agent, unwatched
 from tests.unit.api.archives import config, docker_files, write
 from tests.unit.server.service import ANN, Wire
 
