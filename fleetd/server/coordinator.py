@@ -120,6 +120,8 @@ class Coordinator:
     """Whether hosts are watched through their journal."""
     wrong: str = ""
     """What is wrong with the settings; "" when nothing is."""
+    remembered: tuple[str, ...] = field(init=False)
+    """The sources that the state was last used with."""
     sources: Sources = field(init=False)
     loop: Loop = field(init=False)
     following: Following = field(init=False)
@@ -130,6 +132,7 @@ class Coordinator:
     def __post_init__(self) -> None:
         """Join the parts; nothing runs yet."""
         out = self.outside
+        self.remembered = reading.sources(out.state.store)
         self.sources = Sources(
             self._read, self._take, clock=out.clock, sink=out.sink, store=out.state.store
         )
@@ -271,13 +274,15 @@ class Coordinator:
     # -- the inventory -----------------------------------------------------------------------
 
     def _read(self) -> Inventory:
-        return read_inventory(self.pace.sources or reading.sources(self.outside.state.store))
+        """Read the sources, on a thread of its own: the state is none of its business."""
+        return read_inventory(self.pace.sources or self.remembered)
 
     def _take(self, inventory: Inventory) -> None:
         ways = {host.name: host.ssh for host in inventory.hosts}
         self.outside.jumps.update(ways)  # one that left may be the way to others that left
         self.outside.hosts.leave(ways)
         running.check_sources(self._session(inventory), RunOptions())
+        self.remembered = inventory.sources
         self.loop.take_inventory(inventory)
         self.following.take_inventory(inventory)
         self.outside.supervisor.status(self.say())
@@ -297,7 +302,7 @@ class Coordinator:
                 await asyncio.gather(watching, moved, return_exceptions=True)
 
     async def _follow(self) -> None:
-        known = self.pace.sources or reading.sources(self.outside.state.store)
+        known = self.pace.sources or self.remembered
         async for _ in self.outside.watch(known, self.pace.inventory_s):
             await self.sources.again()
 
