@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.admin import IMAGE, Admin, pod_agent, unit_agent
+from tests.e2e.admin import AGENT_DIR, IMAGE, Admin, pod_agent, unit_agent
 from tests.e2e.lab import Fleet, Host, HostSpec, boottime
 from tests.e2e.lab.machine import wait_until
 from tests.e2e.proof import never_two, shape, snapshots
@@ -38,7 +38,7 @@ printf '[Journal]\\nStorage=none\\n' >/etc/systemd/journald.conf.d/none.conf
 systemctl restart systemd-journald
 rm -rf /run/log/journal/* /var/log/journal/*
 """
-READY = "/run/probed-is-ready"
+READY = f"{AGENT_DIR}/probed-is-ready"
 TIMES = Path(__file__).parents[2] / "build/streams.txt"
 
 HOSTS = (
@@ -62,7 +62,6 @@ DOCUMENTS = (
     unit_agent(
         "probed",
         lock="probed",
-        env={"AGENT_READY": READY},
         systemd={
             "readinessProbe": {
                 "exec": {"command": ["test", "-e", READY]},
@@ -183,6 +182,7 @@ class Watched:
 def watched(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     admin = Admin(fleet, tmp_path_factory.mktemp("admin"))
     fleet["q0"].sh(DEAF)
+    fleet["u1"].sh(f"touch {READY}")
     admin.apply(*DOCUMENTS)
     with service(admin, pollSeconds=5) as running:
         for name in NAMES:
@@ -229,6 +229,8 @@ def test_a_drift_is_told_by_the_stream_and_repaired(watched: Watched, drift: Dri
     if not drift.by_systemd:
         assert first.at < repaired
     wait_until(lambda: shape(host) == before, 60, f"{drift.host} to be as it was")
+    told = watched.running.since(cause, drift.host)
+    assert [event for event in told if event.name == "stream"] == []
 
 
 def test_streams_change_nothing_and_are_one_per_host(watched: Watched) -> None:
