@@ -66,6 +66,7 @@ class Session:
         if self.loop is not None:
             made.seen = self.loop.fresh()
             made.looked = dict.fromkeys(made.seen, self.clock.monotonic())
+            made.at = {name: at for name, at in self.loop.held.at.items() if name in made.seen}
         return made
 
     def open_loop(self, store: Memory, chance: Random, pace: Pace | None = None) -> Loop:
