@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -461,6 +462,21 @@ async def test_who_is_refused_is_told_so_in_the_middle_of_an_upload(
     async with service(World(tmp_path), only(right)) as running:
         with pytest.raises(Refused, match=expected):
             await running.remote(caller).push_image(str(path), [], unwatched)
+
+
+async def test_an_archive_passes_without_being_held_in_memory(tmp_path: Path) -> None:
+    """Both ends of the socket are in this process."""
+    path = tmp_path / "a.tar"
+    with path.open("wb") as file:
+        file.write(b"no tar" * 1000)
+        file.truncate(200 << 20)
+    async with service(World(tmp_path)) as running:
+        tracemalloc.start()
+        with pytest.raises(InvalidInput, match="is no tar archive"):
+            await running.remote().push_image(str(path), [], unwatched)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 16 << 20
 
 
 async def test_an_archive_that_is_cut_is_none(tmp_path: Path) -> None:
