@@ -311,7 +311,9 @@ class Soak:
 
     def _apply(self, version: str, *, dies: bool = False) -> None:
         path = self.admin.write(*faults.documents(version, dies=dies))
-        self.admin.fleetd("apply", path, "--no-wait")
+        result = self.admin.fleetd("apply", path, "--no-wait", code=None)
+        # A host may be silent just now, or fall silent in the middle of its order.
+        assert result.code in {0, 3}, str(result)
 
     def _settle(self) -> None:
         """Until the service says that all is as asked."""
