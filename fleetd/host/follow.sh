@@ -18,7 +18,7 @@ verb_follow() {
   # not kill this shell before it has cleaned up.
   exec 3<&0 </dev/null
   trap '' PIPE
-  OWN=fleetd_watch-$$ ROUND=0 PATHS_WATCHED='' WATCHING='' LEDGER_SEAL='' JOURNAL=''
+  OWN=fleetd_watch-$$ ROUND=0 WANTS='' PATHS_WATCHED='' WATCHING='' LEDGER_SEAL='' JOURNAL=''
   follow_sweep
   set -- -f -o json --no-pager --output-fields="$FOLLOWED"
   if [ -n "$CURSOR" ] && journalctl -q -n 1 -o cat --after-cursor="$CURSOR" >/dev/null 2>&1; then
@@ -174,11 +174,12 @@ follow_paths() {
   follow_path "$RUN/probe"
   set +f
   for link in "$UNIT_DIR"/*.wants/fleetd-* "$UNIT_DIR"/*.requires/fleetd-*; do
-    [ ! -L "$link" ] || follow_path "${link%/*}"
+    # Once seen, a directory of links stays watched: a link that is gone is no reason to look away.
+    [ ! -L "$link" ] || has "$WANTS" "${link%/*}" || WANTS=$WANTS${link%/*}$NL
   done
   set -f
   IFS=$NL
-  for path in $NAMED; do follow_path "$path"; done
+  for path in $WANTS $NAMED; do follow_path "$path"; done
   IFS=$TAB$NL' '
 }
 
