@@ -91,8 +91,8 @@ class Local:
     fresh_key: Callable[[], bytes]
     jumps: dict[str, Ssh] = field(default_factory=dict)
     """Filled from the inventory: how the transport finds a jump host by its name."""
-    read: Inventory | None = None
-    """The inventory, where it was read already: a service gives the one that is in force."""
+    read: Callable[[], Inventory] | None = None
+    """The inventory where somebody else has read it: of a service the one that is in force."""
     loop: Loop | None = None
     """The service's, which then does the work of every run."""
     sent: Documents | None = None
@@ -446,9 +446,10 @@ class Local:
 
     def _inventory(self) -> Inventory:
         if self.read is None:
-            self.read = read_inventory(self.sources or reading.sources(self.store))
-            self.jumps.update((host.name, host.ssh) for host in self.read.hosts)
-        return self.read
+            found = read_inventory(self.sources or reading.sources(self.store))
+            self.jumps.update((host.name, host.ssh) for host in found.hosts)
+            self.read = lambda: found
+        return self.read()
 
     def _take_in(
         self, store: Store, documents: Documents, *, prune: bool

@@ -258,7 +258,7 @@ class Coordinator:
             fresh_id=out.fresh_id,
             fresh_key=out.fresh_key,
             jumps=out.jumps,
-            read=self.sources.known,
+            read=self.sources.inventory,
             loop=self.loop,
         )
 

@@ -30,7 +30,7 @@ from fleetd.client import Client, RunOptions, wire
 from fleetd.client.codec import Form, form_of, pack
 from fleetd.client.local import Local
 from fleetd.client.remote import Caller
-from fleetd.errors import FleetdError, InvalidInput, Refused, StateHeld
+from fleetd.errors import FleetdError, InvalidInput, InventoryUnknown, Refused, StateHeld
 from fleetd.server.answers import Answer
 from fleetd.server.calls import Body, Call, Left, path_of, read_call
 from fleetd.server.peers import NOBODY, Peer, Right
@@ -145,8 +145,10 @@ class Verbs:
                 f"this service keeps its state in {ours}, and the command was told to use "
                 f"{caller.state}; name the socket of the service that is meant (FLEETD_SOCKET)"
             )
-        known = local.read.sources if local.read else local.sources
-        known = known or reading.sources(local.store)
+        known = local.sources or reading.sources(local.store)
+        if local.read is not None:
+            with contextlib.suppress(InventoryUnknown):
+                known = local.read().sources
         if caller.inventory and caller.inventory != known:
             raise Refused(
                 f"a service runs here, and its inventory is {', '.join(known) or 'not set'}; the "

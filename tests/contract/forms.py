@@ -106,7 +106,7 @@ class World:
             stdin=io.BytesIO(stdin),
             fresh_id=self.fresh_id,
             fresh_key=lambda: b"k" * 32,
-            read=Inventory(self.fleet.inventory(), ("hosts.yaml",)),
+            read=lambda: Inventory(self.fleet.inventory(), ("hosts.yaml",)),
         )
 
     def fresh_id(self) -> str:

@@ -434,7 +434,7 @@ def test_who_is_enrolled_is_looked_at_at_once() -> None:
                 stdin=io.BytesIO(),
                 fresh_id=lambda: "id",
                 fresh_key=lambda: b"key",
-                read=show.loop.inventory,
+                read=lambda: show.loop.inventory,
                 loop=show.loop,
             )
             done = await client.enroll(["h2"], every=False, accept=True, progress=unwatched)

@@ -105,7 +105,7 @@ class Desk:
             stdin=io.BytesIO(),
             fresh_id=lambda: f"uid-{next(self.uids)}",
             fresh_key=lambda: b"k" * 32,
-            read=self.inventory,
+            read=lambda: self.inventory,
         )
 
     def service(self) -> Service:
