@@ -50,7 +50,6 @@ def not_run(programs: Iterable[str]) -> str:
     """What the end of a run says of the tests that were left out."""
     missing = sorted(set(programs))
     packages = " ".join(PACKAGES[program] for program in missing if program in PACKAGES)
-    return (
-        f"*** NOT RUN: the tests that need {', '.join(missing)}, which this machine lacks"
-        + (f" (apt-get install {packages})" if packages else "")
+    return f"*** NOT RUN: the tests that need {', '.join(missing)}, which this machine lacks" + (
+        f" (apt-get install {packages})" if packages else ""
     )
