@@ -30,7 +30,8 @@ def glance(
     (entry,) = entries
     if not entry.complete or entry.replaced:
         return None
-    mains = []
+    mains: tuple[tuple[str, int], ...] = ()
+    restarts = 0
     age = passing = inf
     for name, role in entry.units.items():
         unit = view.units.get(name)
@@ -39,13 +40,15 @@ def glance(
         if role is Role.TARGET:
             continue  # it only groups
         if role is Role.MAIN and _is_started(view, entry, unit):
-            mains.append((name, unit.restarts))
-            age = min(age, unit.active_for_s or 0.0)
-            passing = min(passing, inf if unit.passing_for_s is None else unit.passing_for_s)
+            mains += ((name, unit.restarts),)
+            restarts += unit.restarts
+            active = unit.active_for_s or 0.0
+            age = min(age, active)
+            if unit.passing_for_s is not None and unit.passing_for_s < passing:
+                passing = unit.passing_for_s
         elif role is not Role.PROBE or not _passes(view, entry, unit):
             return None
-    restarts = sum(count for _, count in mains)
-    if not mains or min(age, passing) < min_ready or age < (SETTLE_S if restarts else 0.0):
+    if not mains or age < min_ready or passing < min_ready or (restarts and age < SETTLE_S):
         return None
     if not _has_containers(view, entry):
         return None
