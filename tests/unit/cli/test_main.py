@@ -290,7 +290,8 @@ def test_adopt_and_purge(fleetd: CommandLine) -> None:
 
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from tests.unit.cli.fake_client import FakeClient, Opener
 from tests.unit.cli.shapes import daemonset
 from fleetd.cli.main import main
