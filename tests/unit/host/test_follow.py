@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -199,7 +201,7 @@ def test_it_ends_with_stdin_and_leaves_nothing_behind(follow: Callable[..., Stre
 def test_it_ends_when_the_reader_of_the_journal_does(follow: Callable[..., Stream]) -> None:
     stream = follow()
     stream.until(lambda: len(stream.said) > 1 and (stream.home / "reader").exists())
-    subprocess.run(["kill", (stream.home / "reader").read_text().strip()], check=True)
+    os.kill(int((stream.home / "reader").read_text()), signal.SIGTERM)
     stream.until(stream.gone)
     assert any(line.startswith("stop") for line in stream.asked("systemctl"))
 
