@@ -117,9 +117,8 @@ def survey(
         _Surveyor(state, Kept(state) if memory is None else memory.kept(state.key), now, busy)
         for state in states
     ]
-    for (
-        node
-    ) in nodes:  # host by host, not set by set: what lies together in memory is read together
+    # Host by host, not set by set: what lies together in memory is read together.
+    for node in nodes:
         sight = sights[node.name]
         for turn in turns:
             turn.look(node, sight)

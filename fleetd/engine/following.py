@@ -18,15 +18,13 @@ from collections.abc import Mapping
 from secrets import randbelow
 from typing import Protocol
 
-from fleetd.core.node import Host, Inventory, Ssh
+from fleetd.core.node import STREAMS_LABEL, Host, Inventory, Ssh
 from fleetd.core.stream import EventKind, HostEvent, StreamState
 from fleetd.engine.listening import Ended, Listening, Pace
 from fleetd.host.requests import Follow
 from fleetd.host.wire import encode
 from fleetd.ports import Clock, EventSink, Follows
 
-STREAMS_LABEL = "fleetd/streams"
-"""With the value `off`, this host is polled."""
 GATHER_S = 0.03
 """What happens at once is told in several lines, and one look is enough for all of them: a second
 one would hold up what the first has found."""

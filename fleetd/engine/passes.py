@@ -22,6 +22,11 @@ from fleetd.engine.nodes import Identified, identify, meet, time_taints
 from fleetd.host.requests import Observe
 from fleetd.ports import EventSink, Store
 
+TRIES = 3
+"""An action that failed this often in one run is given up by that run."""
+REPEATS = 5
+"""And so is one that was done this often and was due again each time."""
+
 Place = tuple[str, Key, str, str]
 """What a try is counted by: node, DaemonSet, kind of action, revision."""
 
@@ -49,6 +54,11 @@ class Run:
 def place_of(action: Action) -> Place:
     """What the tries of this action are counted by."""
     return (action.node, action.ds, type(action).__name__, getattr(action, "revision", ""))
+
+
+def is_hopeless(failed: int, done: int) -> bool:
+    """Whether a run gives an action up that failed, and was done, so often in it."""
+    return failed >= TRIES or done >= REPEATS
 
 
 def question(fleet: str, record: NodeRecord | None) -> Observe:

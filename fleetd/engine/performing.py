@@ -19,13 +19,17 @@ from fleetd.core.records import RolloutState
 from fleetd.core.world import World
 from fleetd.engine.audience import Watcher
 from fleetd.engine.executor import Outcome, Step
-from fleetd.engine.passes import Pass, Place, Run, decision_fields, place_of, within
+from fleetd.engine.passes import (
+    Pass,
+    Place,
+    Run,
+    decision_fields,
+    is_hopeless,
+    place_of,
+    within,
+)
 from fleetd.engine.tries import Tries
 
-TRIES = 3
-"""An action that failed this often in one run is given up by that run."""
-REPEATS = 5
-"""And so is one that was done this often and was due again each time."""
 PATIENCE_S = 10.0
 """So long a run waits for a look at hosts that did not answer before it began."""
 HEARD = frozenset({"action_started", "action_ended", "node_forgotten"})
@@ -212,4 +216,4 @@ class Performance:
 
     def _is_hopeless(self, action: Action) -> bool:
         place = place_of(action)
-        return self.failed.get(place, 0) >= TRIES or self.done.get(place, 0) >= REPEATS
+        return is_hopeless(self.failed.get(place, 0), self.done.get(place, 0))

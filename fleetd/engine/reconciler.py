@@ -31,6 +31,7 @@ from fleetd.engine.passes import (
     Place,
     Run,
     decision_fields,
+    is_hopeless,
     place_of,
     question,
     tell_apart,
@@ -47,10 +48,6 @@ from fleetd.ports import Clock, EventSink, Store
 FULL_LOOK_S = 30.0
 SHORTEST_S = 0.5
 LONGEST_S = 3.0
-TRIES = 3
-"""An action that failed this often in one run is given up until the next run."""
-REPEATS = 5
-"""And so is one that was done this often and was due again each time."""
 
 
 @dataclass(slots=True)
@@ -62,7 +59,7 @@ class _Try:
 
     @property
     def hopeless(self) -> bool:
-        return self.failed >= TRIES or self.done >= REPEATS
+        return is_hopeless(self.failed, self.done)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from fleetd.core.meta import Key
 from fleetd.core.records import EventRecord, NodeRecord, ObjectRecord
 from fleetd.core.stream import StreamState
 from fleetd.engine.loop import Loop
-from fleetd.engine.performing import REPEATS, TRIES
+from fleetd.engine.passes import REPEATS, TRIES
 from fleetd.host.requests import Apply, Purge
 from fleetd.host.wire import decode
 from fleetd.testing import loop

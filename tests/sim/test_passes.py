@@ -11,7 +11,7 @@ from fleetd.api.nodes import Nodes
 from fleetd.api.reports import RunOptions
 from fleetd.core.meta import Key
 from fleetd.core.records import InstanceRecord, NodeRecord, Record, RolloutRecord, StatusRecord
-from fleetd.engine.reconciler import REPEATS
+from fleetd.engine.passes import REPEATS
 from fleetd.host.wire import decode, verb_of
 from fleetd.testing import loop
 from fleetd.testing.fleet import LOST_AFTER, Fault

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fleetd.adapters.metrics import ROLLOUT_STATES, drift
-from fleetd.core.node import Host, Inventory, Ssh
+from fleetd.core.node import STREAMS_LABEL, Host, Inventory, Ssh
 from fleetd.core.records import (
     NodeRecord,
     ObjectRecord,
@@ -15,7 +15,7 @@ from fleetd.core.records import (
 )
 from fleetd.core.status import Condition
 from fleetd.core.stream import StreamState
-from fleetd.engine.following import STREAMS_LABEL, Following
+from fleetd.engine.following import Following
 from fleetd.ports import Drop, Put
 from tests.unit.adapters.metering import NOW, Bench, Now, daemonset, repair
 

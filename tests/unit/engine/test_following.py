@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from fleetd.core.node import Host, Inventory, Ssh
+from fleetd.core.node import STREAMS_LABEL, Host, Inventory, Ssh
 from fleetd.core.stream import Budget, EventKind, StreamState
-from fleetd.engine.following import STREAMS_LABEL, Following
+from fleetd.engine.following import Following
 from fleetd.engine.listening import Pace
 from fleetd.host.replies import begin_mark
 from fleetd.host.requests import Follow
