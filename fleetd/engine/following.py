@@ -15,12 +15,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from secrets import randbelow
+from dataclasses import dataclass, field
+from random import Random
 from typing import Protocol
 
 from fleetd.core.node import STREAMS_LABEL, Host, Inventory, Ssh
 from fleetd.core.stream import EventKind, HostEvent, StreamState
-from fleetd.engine.listening import Ended, Listening, Pace
+from fleetd.engine.listening import BEAT_S, OPEN_S, Ended, Listening
+from fleetd.engine.queue import Backoff
 from fleetd.host.requests import Follow
 from fleetd.host.wire import encode
 from fleetd.ports import Clock, EventSink, Follows
@@ -30,6 +32,14 @@ GATHER_S = 0.03
 one would hold up what the first has found."""
 SAME_S = 0.1
 """Events of one kind of one unit are logged that far apart; each wakes the loop all the same."""
+AGAIN = Backoff(1.0, 15.0)
+"""The pause after a loss."""
+DEAF = Backoff(15.0, 600.0)
+"""The same for a host whose journal tells nothing."""
+AT_ONCE = 64
+"""How many streams are opened at a time."""
+AT_ONCE_LOST = 32
+"""The same for hosts that were not reached the last time, so that they delay nobody."""
 STEADY_S = 60.0
 """A stream that lived that long was a good one: the next try after it comes soon."""
 RESUMED_S = 600.0
@@ -72,31 +82,30 @@ class _Stream:
         self.waking: asyncio.TimerHandle | None = None
 
 
+@dataclass(slots=True)
 class Following:
-    """The streams of all hosts of the inventory. `run` until cancelled."""
+    """The streams of all hosts of the inventory. `run` until cancelled.
 
-    def __init__(
-        self,
-        follows: Follows,
-        watcher: Watcher,
-        clock: Clock,
-        sink: EventSink,
-        *,
-        enabled: bool = True,
-        pace: Pace | None = None,
-    ) -> None:
-        """Take the way to the hosts, and who is told. `enabled` False: every host is polled."""
-        self._follows = follows
-        self._watcher = watcher
-        self._clock = clock
-        self._sink = sink
-        self._enabled = enabled
-        self._pace = pace or Pace()
-        self._streams: dict[str, _Stream] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._group: asyncio.TaskGroup | None = None
-        self._turns = asyncio.Semaphore(self._pace.at_once)
-        self._turns_lost = asyncio.Semaphore(self._pace.at_once_lost)
+    `chance` keeps hosts that were lost together from being tried together; `enabled` False: every
+    host is polled.
+    """
+
+    follows: Follows
+    watcher: Watcher
+    clock: Clock
+    sink: EventSink
+    chance: Random
+    enabled: bool = True
+    _streams: dict[str, _Stream] = field(default_factory=dict, init=False)
+    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict, init=False)
+    _group: asyncio.TaskGroup | None = field(default=None, init=False)
+    _turns: asyncio.Semaphore = field(init=False)
+    _turns_lost: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        """No stream is open yet."""
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns_lost = asyncio.Semaphore(AT_ONCE_LOST)
 
     @property
     def states(self) -> Mapping[str, tuple[StreamState, str]]:
@@ -124,7 +133,7 @@ class Following:
 
     def _off(self, host: Host) -> str:
         """Why this host is not to be followed; "" when it is."""
-        if not self._enabled:
+        if not self.enabled:
             return "streams are turned off"
         off = host.labels.get(STREAMS_LABEL) == "off"
         return f"its label {STREAMS_LABEL} is off" if off else ""
@@ -161,7 +170,7 @@ class Following:
             if end.state is StreamState.POLLING:
                 stream.cursor = ""  # it may be what kept the journal from telling
             if end.silent:
-                self._sink.emit("stream_replaced", node=stream.name, why=end.why)
+                self.sink.emit("stream_replaced", node=stream.name, why=end.why)
             self._tell(stream, end.state, end.why)
             stream.hurried = asyncio.Event()
             with contextlib.suppress(TimeoutError):
@@ -170,31 +179,27 @@ class Following:
             stream.hurried = None
 
     def _pause(self, stream: _Stream) -> float:
-        deaf = stream.state is StreamState.POLLING
-        first = self._pace.longest_s if deaf else self._pace.back_off_s
-        longest = self._pace.deaf_s if deaf else self._pace.longest_s
-        pause = min(longest, first * 2.0 ** min(stream.failures - 1, 10))
-        return pause * (0.75 + randbelow(512) / 1024)
+        again = DEAF if stream.state is StreamState.POLLING else AGAIN
+        return again.wait(stream.failures, self.chance)
 
     async def _listen(self, stream: _Stream) -> Ended:
         """Open the stream and take what it tells, to its end."""
         turns = self._turns_lost if stream.failures > 1 else self._turns
         await turns.acquire()
         listening = Listening(
-            self._pace,
-            self._clock.monotonic,
+            self.clock.monotonic,
             release=turns.release,
             on_live=lambda: self._tell(stream, StreamState.LIVE, "its journal tells"),
             on_event=lambda event, lag: self._event(stream, event, lag),
         )
         output = None
         try:
-            async with asyncio.timeout(self._pace.open_s) as listening.timer:
+            async with asyncio.timeout(OPEN_S) as listening.timer:
                 # Nobody holds on to the request: it is most of what a stream would weigh.
-                output = await self._follows.follow(
+                output = await self.follows.follow(
                     stream.name,
                     stream.ssh,
-                    encode(Follow(self._cursor(stream), self._pace.beat_s), listening.nonce),
+                    encode(Follow(self._cursor(stream), BEAT_S), listening.nonce),
                     listening.take,
                 )
         except TimeoutError:
@@ -204,18 +209,18 @@ class Following:
         return listening.ended(output)
 
     def _cursor(self, stream: _Stream) -> str:
-        recent = self._clock.monotonic() - stream.heard < RESUMED_S
+        recent = self.clock.monotonic() - stream.heard < RESUMED_S
         return stream.cursor if recent else ""
 
     def _event(self, stream: _Stream, event: HostEvent, lag: float | None) -> None:
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         if event.cursor:
             stream.cursor, stream.heard = event.cursor, now
         if event.kind is EventKind.BEAT:
             return
         last, stream.last = stream.last, (event.kind, event.unit, now)
         if last is None or last[:2] != stream.last[:2] or now - last[2] > SAME_S:
-            self._sink.emit("stream_event", node=stream.name, why=event.why, lag_s=lag)
+            self.sink.emit("stream_event", node=stream.name, why=event.why, lag_s=lag)
         if stream.waking is None:
             loop = asyncio.get_running_loop()
             stream.waking = loop.call_later(GATHER_S, self._wake, stream, event.why)
@@ -223,11 +228,11 @@ class Following:
     def _wake(self, stream: _Stream, why: str) -> None:
         stream.waking = None
         if self._streams.get(stream.name) is stream:
-            self._watcher.wake(stream.name, why)
+            self.watcher.wake(stream.name, why)
 
     def _tell(self, stream: _Stream, state: StreamState, why: str) -> None:
         if (stream.state, stream.why) != (state, why):
-            self._sink.emit("stream", node=stream.name, state=str(state), why=why)
+            self.sink.emit("stream", node=stream.name, state=str(state), why=why)
         if stream.state is not state:
-            self._watcher.note_stream(stream.name, state)
+            self.watcher.note_stream(stream.name, state)
         stream.state, stream.why = state, why

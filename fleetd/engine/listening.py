@@ -16,28 +16,14 @@ from fleetd.host.lines import clean
 from fleetd.host.replies import begin_mark
 from fleetd.ports import Output
 
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Times in seconds, and how much at once."""
-
-    beat_s: int = 300
-    """How often a host has its journal say something."""
-    grace_s: float = 60.0
-    """How much later that may come before the stream counts as silent."""
-    open_s: float = 120.0
-    """Until the script on the host begins."""
-    canary_s: float = 30.0
-    """From there until the journal tells what it was asked for."""
-    back_off_s: float = 1.0
-    """The pause after a loss; doubles up to `longest_s`."""
-    longest_s: float = 15.0
-    deaf_s: float = 600.0
-    """When a host whose journal tells nothing is tried again."""
-    at_once: int = 64
-    """How many streams are opened at a time."""
-    at_once_lost: int = 32
-    """The same for hosts that were not reached the last time, so that they delay nobody."""
+BEAT_S = 300
+"""How often a host has its journal say something."""
+GRACE_S = 60.0
+"""How much later that may come before the stream counts as silent."""
+OPEN_S = 120.0
+"""Until the script on the host begins."""
+CANARY_S = 30.0
+"""From there until the journal tells what it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +54,6 @@ class Listening:
         "_mark",
         "_on_event",
         "_on_live",
-        "_pace",
         "_release",
         "_said",
         "begun",
@@ -79,7 +64,6 @@ class Listening:
 
     def __init__(
         self,
-        pace: Pace,
         clock: Callable[[], float],
         *,
         release: Callable[[], None],
@@ -90,7 +74,6 @@ class Listening:
 
         `release` is called once, when the stream is open or will never be.
         """
-        self._pace = pace
         self._clock = clock
         self._release: Callable[[], None] | None = release
         self._on_live = on_live
@@ -127,7 +110,7 @@ class Listening:
             elif line == self._mark:
                 self.begun = True
                 self._let_go()
-                self._wait(self._pace.canary_s)
+                self._wait(CANARY_S)
 
     def _line(self, line: bytes) -> None:
         match read(line):
@@ -143,7 +126,7 @@ class Listening:
         self._on_event(event, lag)
         if event.kind is not EventKind.BEAT:
             return
-        self._wait(self._pace.beat_s + self._pace.grace_s)
+        self._wait(BEAT_S + GRACE_S)
         if not self.live:
             self.live_since = self._clock()
             self._on_live()

@@ -137,8 +137,11 @@ class Coordinator:
             self._read, self._take, clock=out.clock, sink=out.sink, store=out.state.store
         )
         nobody = self._session(Inventory((), ()))
-        self.loop = nobody.open_loop(out.state.store, Random(), self._looks())  # noqa: S311
-        self.following = Following(out.hosts, self.loop, out.clock, out.sink, enabled=self.streams)
+        chance = Random()  # noqa: S311 - it spreads what would come at once
+        self.loop = nobody.open_loop(out.state.store, chance, self._looks())
+        self.following = Following(
+            out.hosts, self.loop, out.clock, out.sink, chance, enabled=self.streams
+        )
         out.sink.watchers.append(self._hear)
         self.life = Life(
             supervisor=out.supervisor,

@@ -60,7 +60,7 @@ async def watched(sim: Sim) -> AsyncIterator[Watched]:
     sink.emit("inventory_changed", joined=joined, left=[], changed=[])
     session = replace(sim.session(), store=memory, sink=sink, who="fleetd")
     made = session.open_loop(memory, Random(1))
-    following = Following(sim.fleet, made, LoopClock(), sink)
+    following = Following(sim.fleet, made, LoopClock(), sink, Random(1))
     following.take_inventory(inventory)
     tasks = [asyncio.create_task(made.run()), asyncio.create_task(following.run())]
     try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from random import Random
 from typing import Any
 
 import pytest
@@ -152,7 +153,7 @@ def test_a_stream_that_is_not_wanted_is_no_trouble(
             pass
 
     hosts: Any = None  # nobody is followed
-    following = Following(hosts, Watcher(), Now(), bench.metrics, enabled=enabled)
+    following = Following(hosts, Watcher(), Now(), bench.metrics, Random(1), enabled=enabled)
     following.take_inventory(Inventory((host,), ()))
     found = {
         state: bench.value("fleetd_host_stream_state", node="n1", state=state) for state in states
