@@ -1,10 +1,11 @@
 # Everything a developer or CI runs. `make` alone lists it. Needs python3 (>= 3.11) with venv, and git.
 PYTHON ?= python3
 JOBS ?= 2
+RELEASE ?= bookworm
 BIN := .venv/bin
 CODE := $(wildcard fleetd tests bench)
 # A module's hosts are its own, so modules run side by side; most of their time is waiting.
-HOST_TESTS = $(BIN)/pytest tests/e2e -n $(JOBS) --dist loadfile
+HOST_TESTS = FLEETD_LAB_RELEASE=$(RELEASE) $(BIN)/pytest tests/e2e -n $(JOBS) --dist loadfile
 # Set by CI, or by hand as HOSTS=1: the tests then make real hosts too, and fail where they cannot.
 WITH_HOSTS := $(filter-out 0 false,$(HOSTS) $(CI))
 
@@ -64,7 +65,7 @@ else
 endif
 
 .PHONY: e2e
-e2e: .venv/.stamp ## only the tests on real hosts (as root)
+e2e: .venv/.stamp ## only the tests on real hosts (as root); RELEASE=trixie: on another release
 	$(HOST_TESTS)
 
 .PHONY: soak

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
-from tests.e2e.lab.base import Base
+from tests.e2e.lab.base import RELEASES, Base
 from tests.e2e.lab.disk import HostSpec
 from tests.e2e.lab.fleet import Fleet, sweep
 from tests.e2e.lab.machine import LabError, in_netns, prepare
@@ -27,7 +27,7 @@ def main() -> int:
     try:
         prepare()
         if arguments.verb == "build":
-            print(Base.built().root)
+            print(Base.built(arguments.release).root)
         elif arguments.verb == "sweep":
             sweep()
         else:
@@ -47,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--hosts", type=int, default=6, help="how many in all (default 6)")
     up.add_argument("--docker", type=int, default=0, help="how many of them run docker, not podman")
     up.add_argument("--mixed", action="store_true", help="various login shells, one login as root")
-    verbs.add_parser("build", help="build the base image when there is none")
+    build = verbs.add_parser("build", help="build the base image of a release when there is none")
+    build.add_argument("release", nargs="?", choices=RELEASES, default="bookworm")
     verbs.add_parser("sweep", help="remove what killed runs left behind")
     return parser
 

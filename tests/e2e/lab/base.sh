@@ -1,25 +1,42 @@
 #!/bin/sh
-# Builds the root filesystem that every host of the lab starts from: base.sh DIR
+# Builds the root filesystem that hosts of one release start from: base.sh DIR RELEASE
 #
-# Debian 12 with systemd, sshd, podman and docker (off until a host wants it), the login shells that
+# Debian (or Ubuntu) with systemd, sshd, podman and docker (off until a host wants it), the login shells that
 # operators use, and nothing that would help fleetd by accident: no wget, and curl only where a host
 # is asked for with it.
 # The cache is keyed by the hash of this file, so an edit here is a new image.
 # Run it in a mount namespace of its own: what it mounts goes away with it.
 set -eu
 root=$1
+release=$2
 
-debootstrap --variant=minbase \
+mirror=http://deb.debian.org/debian
+components=main
+engines='podman netavark aardvark-dns docker.io'
+case $release in
+bullseye) engines='podman containernetworking-plugins docker.io' ;;
+trixie) engines="$engines docker-cli" ;;
+focal) engines=docker.io ;;
+jammy) engines='podman containernetworking-plugins docker.io' ;;
+esac
+case $release in
+focal | jammy)
+    mirror=http://archive.ubuntu.com/ubuntu
+    components=main,universe
+    ;;
+esac
+debootstrap --variant=minbase --components="$components" \
     --include=systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,procps,ca-certificates \
-    bookworm "$root"
+    "$release" "$root" "$mirror"
 
 mount -t proc proc "$root/proc"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing starts while we install
 chmod 755 "$root/usr/sbin/policy-rc.d"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 # podman fails inside debootstrap's --include. crun is left out: it wants CAP_SYS_RESOURCE.
+# shellcheck disable=SC2086  # several words
 chroot "$root" apt-get install -y --no-install-recommends \
-    podman runc netavark aardvark-dns docker.io zsh fish tcsh dash busybox-static python3 \
+    $engines runc zsh fish tcsh dash busybox-static python3 \
     libpam-systemd curl
 mkdir -p "$root/usr/lib/lab"
 mv "$root/usr/bin/curl" "$root/usr/lib/lab/curl"
@@ -73,7 +90,8 @@ WantedBy=sysinit.target
 CONF
 chroot "$root" systemctl enable lab-sysctl.service
 
-mkdir -p "$root/var/log/journal" "$root/etc/systemd/journald.conf.d" "$root/etc/docker"
+mkdir -p "$root/var/log/journal" "$root/etc/systemd/journald.conf.d" "$root/etc/docker" \
+    "$root/etc/containers"
 cat >"$root/etc/systemd/journald.conf.d/lab.conf" <<'CONF'
 [Journal]
 Storage=persistent

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from tests.e2e.lab.base import Release, usual
 from tests.e2e.lab.machine import Cgroup, LabError, run
 
 Runtime = Literal["podman", "docker", "none"]
@@ -39,8 +40,9 @@ class HostSpec:
 
     `login_shell` is a name such as `bash` or `fish`; `user` is `root` or an account with `sudo -n`.
     With `noisy_bashrc` the login shell's rc file chatters on every connection. `disk_mb` limits the
-    root filesystem, so that it can be filled. `admin` marks the box that also runs the coordinator:
-    it alone has python3, the project and the fleet's keys.
+    root filesystem, so that it can be filled. `release` is what the host was installed with.
+    `admin` marks the box that also runs the coordinator: it alone has python3, the project and the
+    fleet's keys.
     """
 
     name: str
@@ -52,6 +54,7 @@ class HostSpec:
     admin: bool = False
     curl: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    release: Release = field(default_factory=usual)
 
 
 @dataclass(frozen=True, slots=True)

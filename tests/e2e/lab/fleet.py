@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from tests.e2e.lab.base import Base
+from tests.e2e.lab.base import Base, Release
 from tests.e2e.lab.disk import HostSpec, Place
 from tests.e2e.lab.host import Host
 from tests.e2e.lab.image import pack_share
@@ -81,10 +81,10 @@ class Fleet:
     def __enter__(self) -> Self:
         prepare()
         sweep()
-        base = Base.built()
+        bases = {release: Base.built(release).root for release in self._releases}
         with ExitStack() as undo:
             undo.callback(self.close)
-            self._lay_out(base)
+            self._lay_out(bases)
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(lambda host: host.disk.make(), self.hosts.values()))
             self._write_known_hosts()
@@ -111,7 +111,7 @@ class Fleet:
 
     # ------------------------------------------------------------------------------- making
 
-    def _lay_out(self, base: Base) -> None:
+    def _lay_out(self, bases: Mapping[Release, Path]) -> None:
         self.directory.mkdir(parents=True)
         # Disks in memory: nothing to delete afterwards, and an overlay's upper layer must not lie
         # on another overlay, which the root of a container or chroot often is.
@@ -127,7 +127,7 @@ class Fleet:
         )
         share, keys = self.directory / "share", self.client_key.parent
         share.mkdir()
-        pack_share(base.root, share)
+        pack_share(bases["bookworm"], share)
         keys.mkdir()
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "fleet", "-f", self.client_key])
         for index, spec in enumerate(self._specs):
@@ -135,7 +135,7 @@ class Fleet:
                 index=index,
                 run_name=self.run_name,
                 directory=self.directory / "hosts" / spec.name,
-                base=base.root,
+                base=bases[_release(spec)],
                 share=share,
                 keys=keys,
                 cgroup=self._group.child(spec.name),
@@ -157,6 +157,11 @@ class Fleet:
             (packages, "/opt/site-packages"),
             (keys, str(keys)),
         )
+
+    @property
+    def _releases(self) -> set[Release]:
+        """Those of the hosts, and the one that the shared agent and images are made of."""
+        return {"bookworm", *(_release(spec) for spec in self._specs)}
 
     def _write_known_hosts(self) -> None:
         lines = [f"{host.ip} {host.disk.host_key}\n" for host in self.hosts.values()]
@@ -237,6 +242,11 @@ class Fleet:
         text = f"defaults:\n  ssh: {json.dumps(ssh)}\nhosts:" + ("\n" if lines else " {}\n")
         path.write_text(text + "".join(lines))
         return path
+
+
+def _release(spec: HostSpec) -> Release:
+    """An admin box runs our own Python, which has to be its own too."""
+    return "bookworm" if spec.admin else spec.release
 
 
 def _fields(entry: Entry) -> dict[str, object]:
