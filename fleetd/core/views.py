@@ -90,11 +90,24 @@ def object_view(record: ObjectRecord, *, reveal: bool = False) -> View:
 def daemonset_view(record: ObjectRecord, status: StatusRecord | None) -> View:
     """A DaemonSet with the status of the last pass over it; without one nothing is counted yet."""
     view = object_view(record)
+    view["spec"] = _defaulted(view.get("spec", {}))
     found: View = json.loads(status.status_json) if status else {}
     view["status"] = {name: found.get(field, 0) for name, field in _COUNTS.items()}
     view["status"]["observedGeneration"] = record.observed_generation
     view["status"]["conditions"] = list(found.get("conditions", ()))
     return view
+
+
+def _defaulted(spec: View) -> View:
+    """A spec with what it means where it says nothing (K 145), as Kubernetes shows it.
+
+    Clients look at how it is updated before they do anything.
+    """
+    strategy: View = {"type": "RollingUpdate", **spec.get("updateStrategy", {})}
+    if strategy["type"] == "RollingUpdate":
+        knobs = {"maxUnavailable": 1, "maxSurge": 0, **strategy.get("rollingUpdate", {})}
+        strategy["rollingUpdate"] = knobs
+    return {"revisionHistoryLimit": 10, **spec, "updateStrategy": strategy}
 
 
 def pod_view(pod: Pod) -> View:
@@ -190,6 +203,7 @@ def _container(spec: View, member: Member | None, instance: InstanceRecord, sile
     return {
         "name": spec.get("name", "main"),
         "image": spec.get("image", ""),
+        "imageID": "",  # nobody asks for it at each look, and Kubernetes promises a text
         "ready": ready and not silent,
         "started": up,
         "restartCount": restarts,
@@ -231,8 +245,8 @@ def node_view(node: Node, record: NodeRecord | None) -> View:
                 {"type": "InternalIP", "address": node.ssh.address},
                 {"type": "Hostname", "address": facts.hostname if facts else node.name},
             ],
-            "nodeInfo": _node_info(facts, record) if facts and record else {},
-        },
+        }
+        | ({"nodeInfo": _node_info(facts, record)} if facts and record else {}),
     }
 
 
@@ -388,11 +402,14 @@ def _node_ready(record: NodeRecord | None) -> View:
 
 
 def _node_info(facts: HostFacts, record: NodeRecord) -> View:
+    """What a machine is, with a text for every field, as Kubernetes has it."""
     engines = (("podman", facts.podman), ("docker", facts.docker))
     versions = [f"{name}://{version}" for name, version in engines if version]
     preferred = [text for text in versions if text.startswith(record.runtime)] or versions
     return {
         "kubeletVersion": f"systemd {facts.systemd}",
+        "kubeProxyVersion": "",
+        "systemUUID": "",
         "machineID": record.machine_id,
         "bootID": record.boot_id,
         "kernelVersion": facts.kernel,

@@ -31,10 +31,8 @@ _APPS = "apps/v1"
 _BETA = ("extensions/v1beta1", "apps/v1beta2")
 _OWN = "fleetd/v1"
 _NAME_LABEL = "app.kubernetes.io/name"
-_SERVER_ANNOTATIONS = (
-    "kubectl.kubernetes.io/last-applied-configuration",
-    "deprecated.daemonset.template.generation",
-)
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_SERVER_ANNOTATIONS = (_LAST_APPLIED, "deprecated.daemonset.template.generation")
 _MODELS: Mapping[str, type[Object]] = {
     "DaemonSet": DaemonSet,
     "ConfigMap": ConfigMap,
@@ -263,7 +261,10 @@ class _Reading:
         found = Findings()
         raw = Structure(found, root, self.document.texts, prefix).clean(data)
         kind = data["kind"]
-        _normalise_metadata(raw)
+        # A file may have been taken from a cluster; kubectl at the API needs what it has written
+        # there, but for the values of a Secret, which stand in one place only.
+        from_file = self.directory is not None
+        _normalise_metadata(raw, _SERVER_ANNOTATIONS if from_file or kind == "Secret" else ())
         if kind == "Secret":
             fold_string_data(raw)
         elif kind == "DaemonSet":
@@ -328,12 +329,12 @@ class _Reading:
         self.loader.problems.append(Problem(self.source, line, at, message, hint))
 
 
-def _normalise_metadata(raw: dict[str, Any]) -> None:
+def _normalise_metadata(raw: dict[str, Any], unwanted: Sequence[str]) -> None:
     meta = raw.get("metadata", {})
     if not meta.get("namespace"):
         meta.pop("namespace", None)
     annotations = meta.get("annotations", {})
-    for name in _SERVER_ANNOTATIONS:
+    for name in unwanted:
         annotations.pop(name, None)
 
 

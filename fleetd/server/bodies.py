@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from starlette.requests import ClientDisconnect, Request
@@ -24,9 +24,11 @@ BODY_S = 30.0
 JSON = "application/json"
 YAML = "application/yaml"
 MERGE = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
 STRATEGIC = "application/strategic-merge-patch+json"
-PATCHES = (MERGE, APPLY, STRATEGIC)
+PATCHES = (MERGE, JSON_PATCH, STRATEGIC)
+"""Those that change what is there, whatever has sent it."""
 
 Plain = dict[str, Any]
 
@@ -50,35 +52,51 @@ async def body_of(request: Request) -> bytes:
     return bytes(data)
 
 
-async def document_of(request: Request, *kinds: str) -> tuple[str, Plain]:
-    """The media type and the document of a body that must be of one of these types.
+async def document_of(request: Request) -> Plain:
+    """The document of a body, in JSON (also where no type is said) or YAML.
 
     Raises Failure: 415 for another type, 400 for what cannot be read.
     """
-    kind = media_type(request)
-    if kind not in kinds:
-        raise Failure(
-            415, f"the content type {kind or '(none)'} is not taken here; send {' or '.join(kinds)}"
-        )
+    kind = _media_type(request, (JSON, YAML), JSON)
     data = await body_of(request)
-    if kind in {YAML, APPLY}:
+    return await asyncio.to_thread(_from_yaml, data) if kind == YAML else from_json(data)
+
+
+async def patch_of(request: Request, *kinds: str) -> tuple[str, Plain | list[Any]]:
+    """The media type and the patch of a body that must be of one of these types; as above."""
+    kind = _media_type(request, kinds)
+    data = await body_of(request)
+    if kind == APPLY:
         return kind, await asyncio.to_thread(_from_yaml, data)
-    return kind, from_json(data)
+    if kind != JSON_PATCH:
+        return kind, from_json(data)
+    operations = _json(data)
+    if not isinstance(operations, list):
+        raise Failure(400, f"a patch of the type {kind} is a list of operations")
+    return kind, operations
 
 
-def media_type(request: Request) -> str:
-    """The media type of the body, without its parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _media_type(request: Request, kinds: Sequence[str], usual: str = "") -> str:
+    """The media type of the body, without its parameters. Raises Failure for another one."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower() or usual
+    if kind not in kinds:
+        told = f"the content type {kind or '(none)'} is not taken here"
+        raise Failure(415, f"{told}; send {' or '.join(kinds)}")
+    return kind
 
 
 def from_json(data: bytes) -> Plain:
     """The JSON object in these bytes. Raises Failure."""
+    return _map(_json(data))
+
+
+def _json(data: bytes) -> object:
     try:
         document = json.loads(data, parse_constant=_no_number)
         json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         raise Failure(400, f"the body is no JSON: {_brief(error)}") from error
-    return _map(document)
+    return document
 
 
 def _from_yaml(data: bytes) -> Plain:

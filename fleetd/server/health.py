@@ -57,12 +57,13 @@ def metrics_route(service: Service) -> Route:
 
 
 def version_route() -> Route:
-    """`/version`, in Kubernetes' shape."""
+    """`/version`, in Kubernetes' shape, which wants a text for each of its fields."""
     major, minor, *_ = __version__.split(".")
     told = {
         "major": major,
         "minor": minor,
         "gitVersion": f"v{__version__}",
+        **dict.fromkeys(("gitCommit", "gitTreeState", "buildDate", "goVersion"), ""),
         "platform": f"{platform.system().lower()}/{platform.machine()}",
         "compiler": platform.python_implementation(),
         "fleetdVersion": __version__,

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from fleetd.errors import InvalidInput, NotFound, Refused, StateHeld
-from fleetd.server import bodies, health, resources
+from fleetd.server import bodies, health, openapi, resources
 from fleetd.server.hub import Hub
 from fleetd.server.looking import Looks
 from fleetd.server.marking import NodeWrites
@@ -129,6 +129,7 @@ def _discovery() -> list[Route]:
         "/apis": resources.groups(),
         "/apis/apps": resources.group(),
         **{path: resources.resource_list(version) for version, path in resources.GROUPS.items()},
+        **openapi.documents(),
     }
 
     def answering(document: dict[str, Any]) -> Handler:

@@ -68,9 +68,7 @@ class Looks:
         seen = entry.written <= number <= self._hub.version if number >= RUN else number == stored
         if not seen:
             details = {"name": key.name, **resource.details}
-            text = (
-                f'{resource.plural} "{key.name}" has been changed since; get it anew and try again'
-            )
+            text = f'{resource.full} "{key.name}" has been changed since; get it anew and try again'
             raise Failure(409, text, details=details)
 
     async def collection(self, resource: Resource, request: Request, peer: Peer) -> Response:
@@ -129,9 +127,8 @@ def key_of(request: Request) -> Key:
 
 def not_found(resource: Resource, name: str) -> Failure:
     """There is no such object."""
-    group = f".{resource.details['group']}" if "group" in resource.details else ""
     details = {"name": name, **resource.details}
-    return Failure(404, f'{resource.plural}{group} "{name}" not found', details=details)
+    return Failure(404, f'{resource.full} "{name}" not found', details=details)
 
 
 async def _list(

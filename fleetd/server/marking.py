@@ -26,7 +26,7 @@ from fleetd.ports import Store
 from fleetd.server import bodies
 from fleetd.server.bodies import Plain
 from fleetd.server.looking import Looks, key_of
-from fleetd.server.patching import merged, strategic
+from fleetd.server.patching import Patch, patched
 from fleetd.server.peers import Peer
 from fleetd.server.resources import Resource
 from fleetd.server.service import Service
@@ -54,31 +54,25 @@ class NodeWrites:
 
     async def update(self, resource: Resource, request: Request, peer: Peer) -> Response:
         """Take what a document says of a node instead of what is said now."""
-        _, document = await bodies.document_of(request, bodies.JSON, bodies.YAML)
+        document = await bodies.document_of(request)
         if document.get("kind", resource.kind) != resource.kind:
             raise Failure(400, f"the body is a {document['kind']}, the path is of nodes")
-        return await self._write(resource, request, peer, (None, document))
+        return await self._write(resource, request, peer, document)
 
     async def patch(self, resource: Resource, request: Request, peer: Peer) -> Response:
         """Change what is said of a node by a patch."""
-        kind, patch = await bodies.document_of(request, bodies.MERGE, bodies.STRATEGIC)
-        return await self._write(resource, request, peer, (kind, patch))
+        kind, patch = await bodies.patch_of(request, *bodies.PATCHES)
+        return await self._write(resource, request, peer, patch, kind)
 
     async def _write(
-        self, resource: Resource, request: Request, peer: Peer, said: tuple[str | None, Plain]
+        self, resource: Resource, request: Request, peer: Peer, said: Patch, kind: str = ""
     ) -> Response:
-        kind, document = said
+        """Carry out what is said: a patch of a kind, or without one the whole document."""
         key = key_of(request)
         entry = await self._looks.entry(resource, key)
-        self._looks.check(resource, key, entry, version_of(document), NO_VERSION)
+        self._looks.check(resource, key, entry, version_of(said), NO_VERSION)
         before = self._looks.present(resource, entry)
-        match kind:
-            case None:
-                after = document
-            case bodies.MERGE:
-                after = merged(before, document)
-            case _:
-                after = strategic(before, document)
+        after = patched(before, said, kind) if kind or isinstance(said, list) else said
         orders = _orders(key.name, before, after)
         local = client_of(self._service, peer)
         hosts = {host.name: host for host in self._service.inventory().hosts}

@@ -34,6 +34,11 @@ class Resource:
         return ({"group": group} if group else {}) | {"kind": self.plural}
 
     @property
+    def full(self) -> str:
+        """How messages name it: with its group, where it has one."""
+        return ".".join((self.plural, *filter(None, [self.details.get("group")])))
+
+    @property
     def everywhere(self) -> str:
         """The path of all objects, of all namespaces."""
         return f"{GROUPS[self.api_version]}/{self.plural}"

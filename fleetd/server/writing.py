@@ -29,7 +29,7 @@ from fleetd.ports import Store
 from fleetd.server import bodies
 from fleetd.server.bodies import Plain
 from fleetd.server.looking import Looks, key_of, not_found
-from fleetd.server.patching import merged, strategic
+from fleetd.server.patching import Patch, patched
 from fleetd.server.peers import Peer
 from fleetd.server.resources import DAEMONSETS, PODS, Resource
 from fleetd.server.service import Service
@@ -54,12 +54,12 @@ class Writes:
 
     async def create(self, resource: Resource, request: Request, peer: Peer) -> Response:
         """Make an object that must not be there yet."""
-        _, document = await bodies.document_of(request, bodies.JSON, bodies.YAML)
+        document = await bodies.document_of(request)
         loaded = _admitted(resource, document, request.path_params["namespace"])
         desk = self._desk(request, peer)
         key = loaded.object.key
         if desk.find(resource, key):
-            text = f'{resource.plural} "{key.name}" already exists'
+            text = f'{resource.full} "{key.name}" already exists'
             details = {"name": key.name, **resource.details}
             raise Failure(409, text, reason="AlreadyExists", details=details)
         desk.apply(loaded)
@@ -68,7 +68,7 @@ class Writes:
     async def update(self, resource: Resource, request: Request, peer: Peer) -> Response:
         """Put a document in the place of an object."""
         key = key_of(request)
-        _, document = await bodies.document_of(request, bodies.JSON, bodies.YAML)
+        document = await bodies.document_of(request)
         loaded = _admitted(resource, document, *key)
         entry = await self._looks.entry(resource, key)
         desk = self._desk(request, peer)
@@ -80,15 +80,15 @@ class Writes:
     async def patch(self, resource: Resource, request: Request, peer: Peer) -> Response:
         """Change an object by a patch; one of the kind `apply` makes it where it is not there."""
         key = key_of(request)
-        kind, patch = await bodies.document_of(request, *bodies.PATCHES)
-        if kind == bodies.APPLY:
+        kind, patch = await bodies.patch_of(request, *bodies.PATCHES, bodies.APPLY)
+        if kind == bodies.APPLY and isinstance(patch, dict):
             return await self._apply(resource, request, peer, patch)
         entry = await self._looks.entry(resource, key)
         desk = self._desk(request, peer)
         record = desk.get(resource, key)
         self._looks.check(resource, key, entry, version_of(patch), record.resource_version)
-        how = merged if kind == bodies.MERGE else strategic
-        desk.replace(record, _admitted(resource, how(stored(record), patch), *key))
+        after = patched(stored(record), patch, kind)
+        desk.replace(record, _admitted(resource, after, *key))
         return await self._shown(desk, resource, key, 200)
 
     async def _apply(
@@ -209,9 +209,9 @@ def client_of(service: Service, peer: Peer) -> Local:
         raise Failure(503, str(error)) from error
 
 
-def version_of(document: Plain) -> str | None:
-    """The resourceVersion that a document names as the one that it began from."""
-    metadata = document.get("metadata")
+def version_of(document: Patch) -> str | None:
+    """The resourceVersion that a document or patch names as the one that it began from."""
+    metadata = document.get("metadata") if isinstance(document, dict) else None
     version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
     return str(version) if version else None
 
@@ -256,4 +256,4 @@ def _cascade(options: Plain) -> Cascade:
 
 def _conflict(resource: Resource, key: Key, why: str) -> Failure:
     details = {"name": key.name, **resource.details}
-    return Failure(409, f'{resource.plural} "{key.name}" is another one: {why}', details=details)
+    return Failure(409, f'{resource.full} "{key.name}" is another one: {why}', details=details)

@@ -19,6 +19,7 @@ SETS = "/apis/apps/v1/namespaces/default/daemonsets"
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
+JSON_PATCH = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 
 
@@ -209,13 +210,38 @@ async def test_a_strategic_patch_merges_containers_by_name(made: Documents, ann:
     assert container == {"name": "main", "image": "web:2", "command": ["run"]}
 
 
-async def test_a_directive_of_a_strategic_patch_is_not_taken(made: Documents, ann: Caller) -> None:
+async def test_what_a_directive_leaves_is_held_to_the_rules(made: Documents, ann: Caller) -> None:
     made.apply(daemonset())
     containers = [{"name": "main", "$patch": "delete"}]
     patch = {"spec": {"template": {"spec": {"containers": containers}}}}
     answer = await ann.ask("PATCH", f"{SETS}/web", patch, STRATEGIC)
-    assert answer.status == 415
-    assert MERGE in answer.json["message"]
+    assert answer.status == 422
+    assert "at least one container" in answer.json["message"]
+    assert made.numbers() == [1]
+
+
+async def test_a_json_patch(made: Documents, ann: Caller) -> None:
+    made.apply(config("conf", a="1"))
+    patch = [{"op": "add", "path": "/data/b", "value": "2"}]
+    answer = await ann.ask("PATCH", f"{CONFIGMAPS}/conf", patch, JSON_PATCH)
+    assert (answer.status, answer.json["data"]) == (200, {"a": "1", "b": "2"})
+    answer = await ann.ask("PATCH", f"{CONFIGMAPS}/conf", {"data": {}}, JSON_PATCH)
+    assert (answer.status, "list of operations" in answer.json["message"]) == (400, True)
+
+
+async def test_a_body_of_no_type_is_json(made: Documents, ann: Caller) -> None:
+    answer = await ann.ask("POST", SETS, body(), kind="")
+    assert (answer.status, made.numbers()) == (201, [1])
+
+
+async def test_what_kubectl_notes_on_an_object_is_kept(made: Documents, ann: Caller) -> None:
+    """Its next apply works out from that what is to be taken away."""
+    note = {"kubectl.kubernetes.io/last-applied-configuration": "{}"}
+    document = {**body(), "metadata": {"name": "web", "annotations": note}}
+    assert (await ann.ask("POST", SETS, document)).json["metadata"]["annotations"] == note
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "annotations": note}}
+    answer = await ann.ask("POST", "/api/v1/namespaces/default/secrets", secret)
+    assert (answer.status, answer.json["metadata"].get("annotations", {})) == (201, {})
 
 
 async def test_an_apply_patch_merges_three_ways(made: Documents, ann: Caller) -> None:
@@ -228,7 +254,7 @@ async def test_an_apply_patch_merges_three_ways(made: Documents, ann: Caller) ->
     assert (answer.status, answer.json["data"]) == (200, {"a": "3", "live": "yes"})
 
 
-@pytest.mark.parametrize("kind", ["application/json", "application/json-patch+json", "text/html"])
+@pytest.mark.parametrize("kind", ["application/json", "", "text/html"])
 async def test_other_patches_are_not_taken(made: Documents, ann: Caller, kind: str) -> None:
     made.apply(config("conf", a="1"))
     answer = await ann.ask("PATCH", f"{CONFIGMAPS}/conf", "[]", kind)
