@@ -31,8 +31,8 @@ _RC_FILES: Final[Mapping[str, str]] = {
     "fish": ".config/fish/config.fish",
     "tcsh": ".tcshrc",
 }
-#: docker 20.10.5 gives a privileged container every capability that the kernel knows, later ones only
-#: what they have themselves; and the machine under the lab may be without this one.
+#: docker 20.10.5 gives a privileged container every capability that the kernel knows, later ones
+#: only what they have themselves; and the machine under the lab may be without this one.
 _RUNC: Final = r"""#!/bin/sh
 for word; do
     case $last in
