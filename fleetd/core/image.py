@@ -51,6 +51,13 @@ def repository(image: str) -> str:
     return name.removesuffix(f":{tag}") if tag else name
 
 
+def without_idle_tag(image: str) -> str:
+    """The name without the tag that a digest overrules: podman 3 takes no name that has both."""
+    name, at, digest = image.partition("@")
+    tag = _tag(name)
+    return f"{name.removesuffix(f':{tag}')}@{digest}" if at and tag else image
+
+
 def _tag(image: str) -> str:
     return image.rpartition("/")[2].partition(":")[2]
 

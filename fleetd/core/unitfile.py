@@ -182,9 +182,9 @@ def _objection(setting: Setting, systemd: int) -> str:
         case "Unit", "RefuseManualStart" | "RefuseManualStop" | "StopWhenUnneeded", value:
             return "" if value.lower() in _FALSE else "fleetd could not start or stop it"
         case "Service", "Type", value if _TYPE_NEEDS.get(value, 0) > systemd:
-            return f"needs systemd {_TYPE_NEEDS[value]}, the host has {systemd}"
+            return f"needs systemd {_TYPE_NEEDS[value]}, and the host's is older"
         case section, key, _ if _NEEDS.get((section, key), 0) > systemd:
-            return f"needs systemd {_NEEDS[section, key]}, the host has {systemd}"
+            return f"needs systemd {_NEEDS[section, key]}, and the host's is older"
         case _:
             return ""
 

@@ -18,7 +18,15 @@ from dataclasses import dataclass, field
 
 from fleetd.core.daemonset import DaemonSet, Secret
 from fleetd.core.facts import HostProfile, Runtime
-from fleetd.core.image import PullPolicy, full_name, is_id, policies, repository, runs_on
+from fleetd.core.image import (
+    PullPolicy,
+    full_name,
+    is_id,
+    policies,
+    repository,
+    runs_on,
+    without_idle_tag,
+)
 from fleetd.core.logins import Login, logins_of, opening
 from fleetd.core.meta import Key
 from fleetd.core.node import Node
@@ -73,7 +81,7 @@ class Images:
                 if not isinstance(told, Mapping):
                     return told
                 mine = {
-                    image: _pin_of(image, policy, told[one.image])
+                    image: _pin_of(policy, told[one.image])
                     for (image, policy), one in zip(asked.items(), wanted, strict=True)
                 }
                 pins = self._pin(ds, revision, profile.arch, mine)
@@ -113,11 +121,10 @@ class Images:
 
         `Always` asks the registry, whatever is here.
         """
-        if policy is PullPolicy.ALWAYS:
-            return Wanted(image, policy)
-        for row in self.store.read(Setting, name=pushed_name(image, arch)):
-            return _pinned(image, row.value, policy)
-        return Wanted(image, policy)
+        if policy is not PullPolicy.ALWAYS:
+            for row in self.store.read(Setting, name=pushed_name(image, arch)):
+                return _pinned(image, row.value, policy)
+        return Wanted(without_idle_tag(image), policy)
 
     async def _pull(
         self, ds: Key, node: Node, profile: HostProfile, images: tuple[Wanted, ...]
@@ -193,11 +200,11 @@ def _pinned(image: str, pinned: str, policy: PullPolicy) -> Wanted:
     return Wanted(pinned, once, image if is_id(pinned) else "")
 
 
-def _pin_of(image: str, policy: PullPolicy, seen: Pulled) -> str:
+def _pin_of(policy: PullPolicy, seen: Pulled) -> str:
     if is_id(seen.image):
         return seen.image
     # What is never pulled cannot be had by a digest where a host lacks it.
-    return image if policy is PullPolicy.NEVER else reference(seen.image, seen.digest)
+    return seen.image if policy is PullPolicy.NEVER else reference(seen.image, seen.digest)
 
 
 def _with_logins(images: Iterable[Wanted], logins: Sequence[Login]) -> tuple[Wanted, ...]:

@@ -15,7 +15,7 @@ verb_exec() {
   done
   unset IFS
   [ $# -gt 0 ] || exit 3
-  unset TZ
+  unset TZ SYSTEMD_LOG_COLOR
   umask 022
   set +f
   [ -z "$CONTAINER" ] || exec "$RUNTIME" exec "$CONTAINER" "$@" </dev/null

@@ -239,10 +239,11 @@ keep_or_collect() {
   esac
 }
 
-# remove_image RUNTIME ID: unless it has a name that fleetd did not give it, or a container.
+# remove_image RUNTIME ID: unless it has a name that fleetd did not give it, or a container (which podman 3
+# finds by the bare id alone).
 remove_image() {
   tags=$(timeout -k 5 60 "$1" image inspect --format '{{range .RepoTags}}{{.}} {{end}}' -- "$2" 2>/dev/null) || return 1
-  users=$(timeout -k 5 60 "$1" ps -aq --filter "ancestor=$2" 2>/dev/null) || return 1
+  users=$(timeout -k 5 60 "$1" ps -aq --filter "ancestor=${2#sha256:}" 2>/dev/null) || return 1
   [ -z "$users" ] || return 1
   IFS=$TAB$NL' '
   for tag in $tags; do

@@ -15,7 +15,8 @@ NL='
 main() {
   PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
   TZ=UTC0
-  export PATH TZ
+  SYSTEMD_LOG_COLOR=0 # older systemd has colours even where nobody can see them
+  export PATH TZ SYSTEMD_LOG_COLOR
   umask 077
   set -f
   IFS=$TAB read -r kind NONCE VERB SIZE DIGEST || exit 3

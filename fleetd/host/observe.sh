@@ -208,15 +208,21 @@ list_unseen() {
 list_containers() {
   [ -n "$2" ] || return 0
   field() { printf '{{with index .Config.Labels "fleetd.%s"}}{{.}}{{else}}-{{end}}' "$1"; }
-  format="{{.Id}}$TAB{{.Name}}$TAB{{.State.Running}}$TAB$(field fleet)$TAB$(field ds)"
-  format="$format$TAB$(field slot)$TAB$(field revision)"
+  # Not by tabs: those of podman 3 go through a writer that is never flushed, and nothing is printed.
+  format="{{.Id}}|{{.Name}}|{{.State.Running}}|$(field fleet)|$(field ds)|$(field slot)|$(field revision)"
   IFS=$NL
   # shellcheck disable=SC2086
   found=$(timeout -k 5 30 "$1" inspect --type container --format "$format" $2 2>/dev/null)
   status=$?
   IFS=$TAB$NL' '
   case $status in 124 | 137) engine_failed "$1 inspect did not end in time" ;; esac
-  each list_found "$found"
+  IFS=$NL
+  for line in $found; do
+    IFS='|'
+    # shellcheck disable=SC2086
+    list_found $line
+  done
+  IFS=$TAB$NL' '
 }
 
 list_found() {

@@ -150,7 +150,8 @@ for name in foreign fleetd-foreign; do
     systemctl show --property=ActiveState,UnitFileState $name.service | tr '\n' ' '
     echo
 done
-podman ps --all --no-trunc --filter name=^foreign$ --format 'container foreign	{{.ID}}'
+podman ps --all --no-trunc --filter name=^foreign$ --format '{{.ID}}' |
+    sed 's/^/container foreign\t/'
 """
 
 

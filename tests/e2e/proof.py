@@ -32,7 +32,8 @@ for unit in $(systemctl list-units --all --plain --no-legend 'fleetd-*' | cut -d
     echo
 done
 """
-_CONTAINERS = "%s ps --all --no-trunc --format '{{.Names}}\t{{.ID}}'"
+# podman 3 makes spaces of tabs in what it prints.
+_CONTAINERS = "%s ps --all --no-trunc --format '{{.Names}} {{.ID}}' | tr -s ' ' '\\t'"
 
 
 def snapshot(host: Host) -> Snapshot:

@@ -104,7 +104,7 @@ def pod_drifts(runtime: str, *hosts: str) -> tuple[Drift, ...]:
     )
 
 
-POD_DRIFTS = pod_drifts("podman", "p0", "p1", "p2", "p3", "p4") + pod_drifts(
+POD_DRIFTS = pod_drifts(HostSpec("p0").runtime, "p0", "p1", "p2", "p3", "p4") + pod_drifts(
     "docker", "d0", "d1", "d2", "d3"
 )
 HOSTS = tuple(

@@ -26,7 +26,7 @@ from tests.e2e.visits import visit
 
 pytestmark = pytest.mark.timeout(300)
 
-HOSTS = (HostSpec("dock", runtime="docker"), HostSpec("pod"), HostSpec("build"))
+HOSTS = (HostSpec("dock", runtime="docker"), HostSpec("pod"), HostSpec("build", release="bookworm"))
 NAMES = ["dock", "pod"]
 UNIT = "fleetd-default.agent.agent.a"
 LOGIN = ("me", "swordfish")
@@ -74,6 +74,11 @@ def running(host: Host) -> str:
     return shown.strip().removeprefix("sha256:")
 
 
+def image_name(host: Host) -> str:
+    """What the copy's container was made from, as its engine was told."""
+    return host.sh(f"{host.spec.runtime} inspect --format '{{{{.Config.Image}}}}' {UNIT}").stdout
+
+
 def pids(admin: Admin) -> dict[str, str]:
     show = f"systemctl show --property=MainPID,InvocationID {UNIT}.service"
     return {host.name: host.sh(show).stdout for host in hosts(admin)}
@@ -107,7 +112,7 @@ def test_all_hosts_run_what_the_tag_meant_first(boss: Admin, registry: Registry)
     boss.know(Entry(host) for host in hosts(boss))
     boss.reconcile()
     assert running(boss.fleet["pod"]) == first
-    pinned = boss.fleet["pod"].sh(f"podman inspect --format '{{{{.ImageName}}}}' {UNIT}").stdout
+    pinned = image_name(boss.fleet["pod"])
     assert "@sha256:" in pinned
     # A revision that is to ask the registry first gets what the tag means by now, everywhere.
     boss.apply(agent(image, "Always"))
@@ -277,8 +282,7 @@ def test_a_pushed_image_runs_without_a_registry(boss: Admin, form: str) -> None:
     boss.apply(agent(name, "Never" if form == "oci-archive" else ""))
     (one,) = {running(host) for host in hosts(boss)}
     assert f"sha256:{one}" in "".join(result.json["notes"])
-    launcher = boss.fleet["pod"].sh(f"podman inspect --format '{{{{.ImageName}}}}' {UNIT}").stdout
-    assert launcher
+    assert image_name(boss.fleet["pod"])
     assert boss.reconcile().did == []
     # What was pushed goes with the last trace.
     boss.fleetd("delete", "ds", "agent")
@@ -322,11 +326,12 @@ def test_old_images_go_and_what_was_there_before_stays(boss: Admin, registry: Re
     assert {running(host) for host in hosts(boss)} == {had[2]}
     # Another's container keeps an image.
     pod = boss.fleet["pod"]
-    pod.sh(f"podman run -d --name theirs --network none --entrypoint sleep {had[3]} 600")
+    engine = pod.spec.runtime
+    pod.sh(f"{engine} run -d --name theirs --network none --entrypoint sleep {had[3]} 600")
     boss.fleetd("delete", "ds", "agent")
     assert ids(boss.fleet["dock"]) == own["dock"]
     assert ids(pod) == own["pod"] | {had[3]}
-    pod.sh("podman rm -f theirs")
+    pod.sh(f"{engine} rm -f theirs")
 
 
 def test_a_purge_takes_what_was_pulled(boss: Admin, registry: Registry) -> None:

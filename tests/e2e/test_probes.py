@@ -202,6 +202,7 @@ def test_a_liveness_failure_is_repaired_while_no_coordinator_is_there(admin: Adm
 
 def test_a_slow_start_is_not_taken_for_death(admin: Admin) -> None:
     asked = {"exec": {"command": ["test", "-e", f"{AGENT_DIR}/slow.up"]}, "periodSeconds": 1}
+    asked["timeoutSeconds"] = 10  # an engine under load takes its time to run a command
     probes = {
         "startupProbe": {**asked, "failureThreshold": 1000},
         "livenessProbe": {**asked, "failureThreshold": 1},

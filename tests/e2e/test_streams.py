@@ -118,7 +118,7 @@ DRIFTS = _in_turns(
     Drift("delivered file opened to all", f"chmod 666 {CONFIG}", ("files changed",)),
     Drift(
         "podman: container removed",
-        f"podman rm --force {CONTAINER}",
+        f"{HostSpec('p0').runtime} rm --force {CONTAINER}",
         ("unit stopped", "process exited", "unit"),
         host="p0",
         by_systemd="pod",

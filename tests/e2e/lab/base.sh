@@ -34,6 +34,12 @@ printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing starts wh
 chmod 755 "$root/usr/sbin/policy-rc.d"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 # podman fails inside debootstrap's --include. crun is left out: it wants CAP_SYS_RESOURCE.
+case $release in
+focal) # whose docker was 19.03 at first; the updates have one that fleetd and a host with cgroup 2 can use
+    echo "deb $mirror $release-updates main universe" >>"$root/etc/apt/sources.list"
+    chroot "$root" apt-get update
+    ;;
+esac
 # shellcheck disable=SC2086  # several words
 chroot "$root" apt-get install -y --no-install-recommends \
     $engines runc zsh fish tcsh dash busybox-static python3 \

@@ -11,6 +11,7 @@ from fleetd.core.image import (
     policies,
     repository,
     runs_on,
+    without_idle_tag,
 )
 from tests.sim.harness import agent
 
@@ -49,6 +50,18 @@ def test_a_name_tells_its_registry_its_tag_and_how_it_is_pulled(
 )
 def test_a_repository_has_neither_tag_nor_digest(image: str, expected: str) -> None:
     assert repository(image) == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        pytest.param("reg:5000/a/b:v1", "reg:5000/a/b:v1", id="tag"),
+        pytest.param(f"reg:5000/a/b@sha256:{HEX}", f"reg:5000/a/b@sha256:{HEX}", id="digest"),
+        pytest.param(f"reg:5000/a:v1@sha256:{HEX}", f"reg:5000/a@sha256:{HEX}", id="both"),
+    ],
+)
+def test_a_digest_needs_no_tag(image: str, expected: str) -> None:
+    assert without_idle_tag(image) == expected
 
 
 def containers(*pairs: tuple[str, str]) -> list[dict[str, Any]]:

@@ -92,6 +92,19 @@ def test_the_first_host_pins_what_the_tag_meant_and_the_others_pull_that() -> No
     loop.run(story(), seed=1)
 
 
+@pytest.mark.parametrize("policy", ["IfNotPresent", "Never", "Always"])
+def test_a_name_with_tag_and_digest_is_asked_for_by_its_digest(policy: str) -> None:
+    async def story() -> None:
+        hosts = Hosts(present)
+        both = f"{IMAGE}@sha256:{HEX}"
+        made, revision = images(hosts, pod=container(image=both, imagePullPolicy=policy))
+        assert await made.ensure(AGENT, revision, NODE, PODMAN) is None
+        assert hosts.asked == [(DIGEST,)]
+        assert pins(made) == {both: DIGEST}
+
+    loop.run(story(), seed=1)
+
+
 def test_a_slow_first_host_holds_nobody_up_and_runs_what_the_others_do() -> None:
     async def story() -> None:
         late = DIGEST.replace("0123", "ffff")
