@@ -236,9 +236,11 @@ def unit_of(unit: Any) -> Any:
     stamp = unit.stamp_revision if unit.active == "active" and stamped else ""
     # A simulated unit has no kind: one that waits or listens is one that runs.
     sub = "running" if unit.sub in {"waiting", "listening"} else unit.sub
+    # Where a masked unit comes from is the link to some versions of systemd, its end to others.
+    fragment = "" if unit.load == "masked" else unit.fragment
     return [
         *(unit.id, unit.load, unit.active, sub, unit.result, unit.restarts),
-        *(unit.file_state, unit.fragment, unit.job, stamp),
+        *(unit.file_state, fragment, unit.job, stamp),
     ]
 
 

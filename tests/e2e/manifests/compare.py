@@ -395,8 +395,7 @@ class Comparison:
         if found.inspected:
             grace = self.agent.pod.get("terminationGracePeriodSeconds")
             grace = 30 if grace is None else int(grace)
-            there = found.inspected["Config"].get("StopTimeout")
-            self._row(container, "terminationGracePeriodSeconds", grace, there)
+            self._row(container, "terminationGracePeriodSeconds", grace, found.stop_timeout)
 
     def _ports(self) -> None:
         bound = [

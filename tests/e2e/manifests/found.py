@@ -55,6 +55,15 @@ class Found:
     def environment(self) -> dict[str, str]:
         return dict(each.partition("=")[::2] for each in self.dump.get("env", ()))
 
+    @property
+    def stop_timeout(self) -> int | None:
+        """How long its engine lets it stop; podman 3 tells it in its own command alone."""
+        config = self.inspected["Config"]
+        words = [*(config.get("CreateCommand") or ())]
+        said = [int(word[15:]) for word in words if word.startswith("--stop-timeout=")]
+        found: int | None = config.get("StopTimeout", *said)
+        return found
+
     def mount(self, target: str) -> Mount | None:
         """What is mounted there, the topmost."""
         for line in reversed(self.dump.get("mountinfo", "").splitlines()):
@@ -112,20 +121,28 @@ def cursor(host: Host) -> str:
 
 def tellings(host: Host, since: str) -> dict[str, list[Told]]:
     """What stand-ins have told since a cursor, by unit, in order."""
-    fields = "MESSAGE,_SYSTEMD_UNIT,CONTAINER_NAME"
-    command = f"journalctl --no-pager -q -o json --output-fields={fields}"
+    fields = "MESSAGE,_SYSTEMD_UNIT,CONTAINER_NAME,CONTAINER_PARTIAL_MESSAGE,_PID,PRIORITY"
+    command = f"journalctl --no-pager -q --all -o json --output-fields={fields}"
     # A terminal's lines end in a carriage return, for which journalctl shows numbers.
     numbers = ",".join(str(each) for each in b"standin")
-    some = f"grep -E 'standin|:.{numbers}' || true"
+    some = f"grep -E 'standin|CONTAINER_NAME|:.{numbers}' || true"
     shown = host.sh(f"{command} --after-cursor={shlex.quote(since)} | {some}")
     parts: dict[tuple[str, str], list[str]] = {}
+    begun: dict[tuple[str, ...], str] = {}
     for line in shown.stdout.splitlines():
         entry = json.loads(line)
         message = entry.get("MESSAGE") or ""
         if isinstance(message, list):
             message = bytes(message).decode("ascii", "replace")
+        name = entry.get("CONTAINER_NAME")
+        if name:
+            # The conmon of podman 3 tells a line in as many pieces as it was read in.
+            writer = (name, entry["_PID"], entry.get("PRIORITY", ""))
+            message = begun.pop(writer, "") + message
+            if "CONTAINER_PARTIAL_MESSAGE" in entry:
+                begun[writer] = message
+                continue
         if found := _PART.match(message.strip("\r\n")):
-            name = entry.get("CONTAINER_NAME")
             unit = f"{name}.service" if name else entry.get("_SYSTEMD_UNIT", "")
             pieces = parts.setdefault((unit, found[1]), [""] * int(found[3]))
             pieces[int(found[2]) - 1] = found[4]
