@@ -14,7 +14,16 @@ from enum import StrEnum
 
 from fleetd.core.actions import Mode
 from fleetd.core.daemonset import DaemonSet, SystemdSpec
-from fleetd.core.facts import Deviation, LedgerCopy, Observation, Role, Slot, UnitState, Unknown
+from fleetd.core.facts import (
+    UP,
+    Deviation,
+    LedgerCopy,
+    Observation,
+    Role,
+    Slot,
+    UnitState,
+    Unknown,
+)
 from fleetd.core.hostview import HostView, parse_unit_name, read
 from fleetd.core.members import Member, member
 from fleetd.core.meta import Key
@@ -25,6 +34,9 @@ SETTLE_S = 10.0
 
 ENGINE_SETTLE_S = 5.0
 """A unit that became active later than this may not have its container yet."""
+
+_AGAIN = frozenset({"auto-restart", "auto-restart-queued"})
+"""Ended, and started again by systemd; since 254 it tells apart those whose start has to wait."""
 
 VENDOR_UNITS = ("/usr/lib/", "/lib/")
 """Where drop-ins lie that came with the system, and are nobody's change."""
@@ -263,7 +275,7 @@ def _members(view: HostView, units: _Units) -> Iterator[Member]:
 
 
 def _is_up(unit: UnitState) -> bool:
-    return unit.active in {"active", "reloading"}
+    return unit.active in UP
 
 
 def _is_started(entry: LedgerCopy, unit: UnitState) -> bool:
@@ -272,7 +284,9 @@ def _is_started(entry: LedgerCopy, unit: UnitState) -> bool:
         return False
     if entry.units[unit.id] is not Role.MAIN:
         return True
-    return unit.sub in {"running", "exited", "reload"} and _stamped(unit) == entry.revision
+    # How a reload goes on is told by more and more words; only what runs a hook is not there yet.
+    through = unit.active != "active" or unit.sub in {"running", "exited"}
+    return through and _stamped(unit) == entry.revision
 
 
 def _ran_well(entry: LedgerCopy, unit: UnitState) -> bool:
@@ -318,7 +332,7 @@ def _ready_for(view: HostView, probing: list[str], active_for: float) -> float:
 def _restarted(units: _Units, probes: list[tuple[bool | None, str]]) -> str:
     """Why a probe or a hook had a container started again, while that is known."""
     for unit in units.living:
-        if unit.sub == "auto-restart" and unit.probe is False:
+        if unit.sub in _AGAIN and unit.probe is False:
             return unit.probe_message
     found = (text.partition("restarted: ") for _, text in probes)
     return next((cause for _, said, cause in found if said), "")
@@ -388,7 +402,7 @@ def _replaced_damage(
     """Units that this copy replaces, and that are not out of its way (any more)."""
     for name in replaces:
         unit = view.units.get(name) or UnitState(id=name)
-        runs = unit.active in {"active", "activating", "reloading"}
+        runs = _is_up(unit) or unit.active == "activating"
         if name not in entry.replaced or runs or unit.file_state.startswith("enabled"):
             yield Damage(DamageKind.REPLACED, name, Mode.START)
 
@@ -449,7 +463,7 @@ def _message(
     """The one sentence that tells best why a copy is not available, or what is wrong with it."""
     living = units.living
     for unit in (*living, *units.triggered, *units.awaited):
-        if unit.active == "failed" or unit.sub == "auto-restart":
+        if unit.active == "failed" or unit.sub in _AGAIN:
             state = "failed" if unit.active == "failed" else "died and is restarted by systemd"
             cause = f"{unit.result}, exit status {unit.exec_status}"
             if unit.probe is False:  # a hook or a probe had it stopped

@@ -138,6 +138,10 @@ class FileDeviation:
     kind: Deviation
 
 
+UP = frozenset({"active", "reloading", "refreshing"})
+"""Active states of a unit that runs; the last one came with systemd 257."""
+
+
 @dataclass(frozen=True, slots=True)
 class UnitState:
     """One unit, as `systemctl show` tells, with the stamp and the probe result beside it.

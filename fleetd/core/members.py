@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from fleetd.core.facts import UnitState
+from fleetd.core.facts import UP, UnitState
 
 
 class MemberState(StrEnum):
@@ -44,7 +44,7 @@ def member(
 
     `initial`: it is an init container; `over`: what comes after it runs, so that it has ended.
     """
-    up = unit.active in {"active", "reloading"}
+    up = unit.active in UP
     ended = (up and unit.sub == "exited") or (over and unit.active == "inactive")
     done = initial and ended
     if done:

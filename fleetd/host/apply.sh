@@ -391,7 +391,7 @@ decide_replaced() {
   state_of "$1"
   case $FILE_STATE in enabled | enabled-runtime) DISABLE="$DISABLE$1$NL" ;; esac
   case $FILE_STATE:$ACTIVE in
-    enabled:* | enabled-runtime:* | *:active | *:activating | *:reloading) AWAY="$AWAY$1$NL" ;;
+    enabled:* | enabled-runtime:* | *:active | *:activating | *:reloading | *:refreshing) AWAY="$AWAY$1$NL" ;;
   esac
 }
 
@@ -405,7 +405,7 @@ decide_unit() {
   esac
   [ "$NEED_RELOAD" != yes ] || RELOAD=1
   case $ACTIVE in
-    active | reloading) ;;
+    active | reloading | refreshing) ;;
     inactive | failed)
       [ "$2" = triggered ] || INACTIVE=1
       return 0

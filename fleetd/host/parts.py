@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from fleetd.core.facts import (
+    UP,
     Clock,
     ContainerSeen,
     Deviation,
@@ -29,7 +30,6 @@ from fleetd.core.meta import Key
 from fleetd.host import lines
 
 _ARCHITECTURE = re.compile(r"[a-z0-9_]{2,20}")
-_ALIVE = frozenset({"active", "reloading", "refreshing"})
 _OPERATION = "fleetd-op-"
 """Transient units of pulls: never part of a copy."""
 
@@ -213,7 +213,7 @@ def _unit(
         restarts=int(block.get("NRestarts") or 0),
         invocation=invocation,
         active_for_s=(
-            round(max(0.0, uptime_s - entered), 2) if block["ActiveState"] in _ALIVE else None
+            round(max(0.0, uptime_s - entered), 2) if block["ActiveState"] in UP else None
         ),
         need_reload=block.get("NeedDaemonReload") == "yes",
         file_state=block.get("UnitFileState", ""),

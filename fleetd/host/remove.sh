@@ -178,7 +178,7 @@ give_back() {
     masked*) on_units 60 "$1" --no-reload mask || : ;;
   esac
   case $3 in
-    active | activating | reloading) ;;
+    active | activating | reloading | refreshing) ;;
     *) on_units "$((STOP_S + 30))" "$1" stop || : ;;
   esac
 }
@@ -199,7 +199,7 @@ bring_back() {
     enabled-runtime) on_units 90 "$named" --runtime enable || fail restore "systemctl enable: $SAID" || return 1 ;;
   esac
   case $3 in
-    active | activating | reloading)
+    active | activating | reloading | refreshing)
       on_units 60 "$unit" start --no-block || fail restore "systemctl start: $SAID" || return 1
       ;;
   esac

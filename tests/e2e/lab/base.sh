@@ -15,7 +15,7 @@ components=main
 engines='podman netavark aardvark-dns docker.io'
 case $release in
 bullseye) engines='podman containernetworking-plugins docker.io' ;;
-trixie) engines="$engines docker-cli" ;;
+trixie) engines="$engines docker-cli nftables" ;; # netavark runs nft, and says so nowhere
 focal) engines=docker.io ;;
 jammy) engines='podman containernetworking-plugins docker.io' ;;
 esac

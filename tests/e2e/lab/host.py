@@ -170,8 +170,12 @@ class Host:
         return run(argv, stdin=stdin, check=check, timeout=timeout, label=label)
 
     def _leader(self) -> int | None:
-        """PID 1 of the host as this machine numbers it, None when it is off."""
-        return min(self._payload.child("init.scope").pids(), default=None)
+        """PID 1 of the host as this machine numbers it, None when it is off.
+
+        What it has just forked stands beside it, by a lower number where numbers began again.
+        """
+        pids = self._payload.child("init.scope").pids()
+        return next((pid for pid in pids if _number_inside(pid) == 1), None)
 
     @property
     def _payload(self) -> Cgroup:
@@ -249,3 +253,12 @@ class Host:
         share = self._place.share
         path = pack_image(share, name, env=env or {}, entrypoint=entrypoint, cmd=cmd, arch=arch)
         self.sh(f"{self.spec.runtime} load --input {SHARE}/{path}")
+
+
+def _number_inside(pid: int) -> int | None:
+    """What a process of a host is numbered there, None when it has just ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(status.partition("NSpid:")[2].partition("\n")[0].split()[-1])

@@ -22,14 +22,27 @@ from tests.e2e.manifests.images import WORKING_DIR, Image
 from tests.e2e.manifests.manifest import Agent, Container, Document, part
 
 HOLDER: Final = "_holder"
-#: Docker 20.10 gives them to nobody, privileged or not, and takes no container that asks for them.
-UNKNOWN_TO_DOCKER: Final = frozenset({"BPF", "CHECKPOINT_RESTORE", "PERFMON"})
+_SINCE_DOCKER_23: Final = frozenset({"BPF", "CHECKPOINT_RESTORE", "PERFMON"})
 _ENFORCED_NOWHERE: Final = {
     "memory": "memory limits: set on the unit or by a flag, not enforced by this lab",
     "cpu": "CPU limits: set on the unit or by a flag, not enforced by this lab",
     "selinux": "SELinux: this kernel has none",
     "apparmor": "AppArmor: this kernel has none",
 }
+
+
+def docker_version(host: Host) -> str:
+    """The version of the host's docker, empty where podman runs the containers."""
+    if host.spec.runtime != "docker":
+        return ""
+    return host.sh("docker version --format '{{.Server.Version}}'").stdout.strip()
+
+
+def unknown_capabilities(host: Host) -> frozenset[str]:
+    """What an old docker gives to nobody, privileged or not, nor takes a container that asks."""
+    version = docker_version(host)
+    old = version and int(version.partition(".")[0]) < 23
+    return _SINCE_DOCKER_23 if old else frozenset()
 
 
 @dataclass(frozen=True)
@@ -131,8 +144,8 @@ class Comparison:
         groups = set(dump["groups"]) - {dump["gid"]}
         self._row(container, "groups", sorted(wanted.groups - {dump["gid"]}), sorted(groups))
         mine = _names(self._host_status("CapBnd"))
-        if self.host.spec.runtime == "docker" and wanted.privileged:
-            mine -= UNKNOWN_TO_DOCKER
+        if wanted.privileged:
+            mine -= unknown_capabilities(self.host)
         capabilities = mine if wanted.privileged else wanted.capabilities & mine
         if unknown := wanted.capabilities - mine:
             self.not_run.add(f"capabilities that this lab's hosts lack: {', '.join(unknown)}")

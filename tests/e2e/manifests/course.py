@@ -17,7 +17,7 @@ import yaml
 from fleetd.core.fields import SECTIONS, Disposition
 from tests.e2e.admin import Admin, Result
 from tests.e2e.lab import Entry, Fleet, Host
-from tests.e2e.manifests.compare import UNKNOWN_TO_DOCKER, Comparison, Row
+from tests.e2e.manifests.compare import Comparison, Row, docker_version, unknown_capabilities
 from tests.e2e.manifests.found import cursor, look
 from tests.e2e.manifests.images import Image
 from tests.e2e.manifests.manifest import (
@@ -98,8 +98,8 @@ def _cannot(host: Host, manifest: Manifest) -> str:
         for container in agent.containers
         for name in container.part("securityContext", "capabilities").get("add") or ()
     }
-    unknown = sorted(asked_for & UNKNOWN_TO_DOCKER) if host.spec.runtime == "docker" else []
-    return f"docker 20.10 knows no {', '.join(unknown)}" if unknown else ""
+    unknown = sorted(asked_for & unknown_capabilities(host))
+    return f"docker {docker_version(host)} knows no {', '.join(unknown)}" if unknown else ""
 
 
 @dataclass

@@ -58,6 +58,20 @@ def one(*boxes: Box, min_ready: float = 10.0, **more: Any) -> Copy:
             replace(GOOD, active="deactivating"), Phase.STARTING, False, False, id="on-its-way-out"
         ),
         pytest.param(replace(GOOD, active="reloading"), Phase.RUNNING, True, False, id="reloading"),
+        pytest.param(
+            replace(GOOD, active="reloading", sub="reload-notify"),
+            Phase.RUNNING,
+            True,
+            False,
+            id="notify-reload",
+        ),
+        pytest.param(
+            replace(GOOD, active="refreshing", sub="mounting"),
+            Phase.RUNNING,
+            True,
+            False,
+            id="refreshing",
+        ),
         pytest.param(replace(GOOD, probed=True), Phase.RUNNING, False, False, id="no-result-yet"),
         pytest.param(
             replace(GOOD, probed=True, probe=False), Phase.RUNNING, False, False, id="probe-fails"
@@ -307,6 +321,11 @@ def test_unit_names(unit: str, expected: tuple[Key, Slot] | None) -> None:
     ("box", "text"),
     [
         pytest.param(CRASHING, "died and is restarted by systemd", id="crash-loop"),
+        pytest.param(
+            replace(CRASHING, sub="auto-restart-queued"),
+            "died and is restarted by systemd",
+            id="crash-loop-queued",
+        ),
         pytest.param(FAILED, "failed (success, exit status 0", id="failed"),
         pytest.param(replace(GOOD, probed=True), "probes have no result yet", id="probe"),
         pytest.param(replace(GOOD, age=4.0), "ready, available in 6 s", id="young"),
