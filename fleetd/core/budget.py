@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from math import ceil
 
 from fleetd.core.actions import Reason, Wait
@@ -98,14 +97,19 @@ def close_slots(
     for slot in slots:
         if slot.released:
             continue
-        place = places.get(slot.node)
-        outcome = "gone" if place is None else _outcome(slot, place, pending)
+        outcome = _outcome(slot, places, pending)
         if outcome:
             closed.append(replace(slot, released=now, outcome=outcome))
     return closed
 
 
-def _outcome(slot: SlotRecord, place: Place, pending: str) -> str:
+def _outcome(slot: SlotRecord, places: Places, pending: str) -> str:
+    """What became of an open slot, "" while that is not known."""
+    if (fine := places.fine.get(slot.node)) is not None:
+        return _outcome_of_copy(slot, fine.revision, pending)
+    place = places.other.get(slot.node)
+    if place is None:
+        return "gone"
     if not place.known or place.node.held or place.busy:
         return ""
     if slot.kind == SlotKind.DELETE:
@@ -115,7 +119,12 @@ def _outcome(slot: SlotRecord, place: Place, pending: str) -> str:
     copy = place.copy
     if copy is None or not copy.available or len(place.copies) > 1:
         return ""
-    if copy.revision == slot.revision:
+    return _outcome_of_copy(slot, copy.revision, pending)
+
+
+def _outcome_of_copy(slot: SlotRecord, revision: str, pending: str) -> str:
+    """What became of it where one available copy of a revision is."""
+    if revision == slot.revision:
         return "available"
     return "" if slot.revision == pending else "unused"
 
@@ -147,8 +156,9 @@ def usage(
 ) -> Usage:
     """Who uses up the budgets now."""
     used = Usage(set(), set(), set(), set())
-    spoken_for = (places.fine[node] for node in slots if node in places.fine)
-    for place in chain(places.other.values(), spoken_for):  # the rest has no part in it
+    for node in slots.keys() & places.fine.keys():  # the rest of these has no part in it
+        _add_open(used, node, slots[node], rules, busy=False)
+    for place in places.other.values():
         if not place.counts:
             continue
         of_node = slots.get(place.name, ())
@@ -164,13 +174,22 @@ def usage(
             if not has_replacement(place, record.revision):
                 used.surging.add(place.name)
         elif place.available and of_node:
-            kinds = {slot.kind for slot in of_node if not slot.released}
-            # Where an order may be under way, what was seen was before it.
-            if rules.surge and SlotKind.SURGE in kinds:
-                (used.surging if place.busy else used.to_surge).add(place.name)
-            elif kinds:
-                (used.down if place.busy else used.pending).add(place.name)
+            _add_open(used, place.name, of_node, rules, busy=place.busy)
     return used
+
+
+def _add_open(
+    used: Usage, node: str, slots: Iterable[SlotRecord], rules: Rules, *, busy: bool
+) -> None:
+    """Count a node that runs well, if it holds a slot.
+
+    Where an order may be under way (`busy`), what was seen was before it.
+    """
+    kinds = {slot.kind for slot in slots if not slot.released}
+    if rules.surge and SlotKind.SURGE in kinds:
+        (used.surging if busy else used.to_surge).add(node)
+    elif kinds:
+        (used.down if busy else used.pending).add(node)
 
 
 def _is_to_be_replaced(place: Place, slots: Iterable[SlotRecord], rules: Rules) -> bool:

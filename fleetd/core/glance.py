@@ -1,7 +1,8 @@
 """The copies that are plainly in order, which nearly all are, told at a glance.
 
-`copies` looks closely, and is the one that says what a copy is; what is said here is what it would
-say. Apart from it, so that the close look need not be written for speed.
+`copies` looks closely, and is the one that says what a copy is. A glance only says whether it would
+say just what the state has already. Apart from it, so that the close look need not be written for
+speed.
 """
 
 from __future__ import annotations
@@ -10,61 +11,74 @@ from collections.abc import Collection
 from functools import lru_cache
 from math import inf
 
-from fleetd.core.copies import SETTLE_S, VENDOR_UNITS, Copy
+from fleetd.core.copies import SETTLE_S, VENDOR_UNITS
 from fleetd.core.facts import LedgerCopy, Role, UnitState
 from fleetd.core.hostview import HostView, parse_unit_name
-from fleetd.core.members import Member, MemberState
+from fleetd.core.instances import JITTER_S
+from fleetd.core.members import Member, MemberState, to_json
 from fleetd.core.meta import Key
-from fleetd.core.records import Phase
+from fleetd.core.placement import Sight
+from fleetd.core.records import InstanceRecord, Phase
 
 _ENABLED = frozenset({"enabled", "static", ""})
 
 
 def glance(
-    view: HostView, ds: Key, min_ready: float, replaces: Collection[str] = ()
-) -> Copy | None:
-    """The one copy of a DaemonSet that is there, available and undamaged; None: look closely."""
-    entries = view.ledger.get(ds)
-    if entries is None or len(entries) > 1 or replaces or view.deviations or ds in view.strays:
-        return None
-    (entry,) = entries
-    if not entry.complete or entry.replaced:
-        return None
+    sight: Sight,
+    ds: Key,
+    told: InstanceRecord,
+    min_ready: float,
+    replaces: Collection[str] = (),
+) -> bool:
+    """Whether one copy is there, available, undamaged and as `told`; if not, look closely."""
+    view = sight.view
+    if view is None or replaces or view.deviations or (view.strays and ds in view.strays):
+        return False
+    entries = view.ledger.get(ds, ())
+    if len(entries) != 1 or not _is_of(told, entries[0]):
+        return False
+    entry = entries[0]
     mains: tuple[tuple[str, int], ...] = ()
     restarts = 0
     age = passing = inf
     for name, role in entry.units.items():
         unit = view.units.get(name)
         if unit is None or not _is_in_order(unit, role):
-            return None
+            return False
         if role is Role.TARGET:
             continue  # it only groups
         if role is Role.MAIN and _is_started(view, entry, unit):
             mains += ((name, unit.restarts),)
             restarts += unit.restarts
-            active = unit.active_for_s or 0.0
-            age = min(age, active)
-            if unit.passing_for_s is not None and unit.passing_for_s < passing:
-                passing = unit.passing_for_s
+            age = min(age, unit.active_for_s or 0.0)
+            if unit.passing_for_s is not None:
+                passing = min(passing, unit.passing_for_s)
         elif role is not Role.PROBE or not _passes(view, entry, unit):
-            return None
-    if not mains or age < min_ready or passing < min_ready or (restarts and age < SETTLE_S):
-        return None
-    if not _has_containers(view, entry):
-        return None
-    return Copy(
-        entry.ds,
-        entry.slot,
-        entry.revision,
-        running_revision=entry.revision,
-        bundle=entry.bundle,
-        phase=Phase.RUNNING,
-        ready=True,
-        available=True,
-        active=True,
-        active_for_s=age,
-        restarts=restarts,
-        members=_members(tuple(mains)),
+            return False
+    return (
+        bool(mains)
+        and min(age, passing) >= min_ready
+        and (not restarts or age >= SETTLE_S)
+        and restarts == told.restarts
+        and abs(sight.at - age - told.started) < JITTER_S
+        and told.members_json == _members_json(mains)
+        and _has_containers(view, entry)
+    )
+
+
+def _is_of(told: InstanceRecord, entry: LedgerCopy) -> bool:
+    """Whether the record tells of an available copy, and the ledger has this copy complete."""
+    return (
+        entry.complete
+        and not entry.replaced
+        and told.available
+        and told.ready
+        and told.phase == Phase.RUNNING
+        and not told.message
+        and told.created > 0
+        and told.slot == entry.slot
+        and told.revision == entry.revision
+        and told.bundle == entry.bundle
     )
 
 
@@ -114,10 +128,12 @@ def _prober(unit: str) -> str:
 
 
 @lru_cache(maxsize=8192)
-def _members(units: tuple[tuple[str, int], ...]) -> tuple[Member, ...]:
+def _members_json(units: tuple[tuple[str, int], ...]) -> str:
     named = [(unit.split(".")[2], count) for unit, count in units if parse_unit_name(unit)]
-    return tuple(
-        Member(name, MemberState.RUNNING, ready=True, restarts=count)
-        for name, count in named
-        if not name.startswith("_")
+    return to_json(
+        tuple(
+            Member(name, MemberState.RUNNING, ready=True, restarts=count)
+            for name, count in named
+            if not name.startswith("_")
+        )
     )

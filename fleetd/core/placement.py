@@ -6,9 +6,8 @@ everything else is final: hands off, unknown, another fleet's, not eligible, one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 
 from fleetd.core.actions import (
     Decision,
@@ -99,36 +98,20 @@ class Place:
         """Whether a copy was observed available."""
         return bool(self.copies) and self.copies[0].available
 
-    def still(self, node: Node, sight: Sight, remembered: InstanceRecord | None) -> bool:
-        """Whether it is made from just these, and no time changes it."""
-        return (
-            self.sight is sight
-            and self.node is node
-            and (self.remembered is remembered or self.remembered == remembered)
-            and self.eligibility.until is None
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Places:
     """The places of one DaemonSet by node, each in order of names, in two parts.
 
     In the `fine` ones one copy of the target revision is to run, and does, available and undamaged,
-    as the state has it already; nobody holds the node, asked for the copy to go, or is busy there.
-    So there is nothing to decide for them but to keep the copy, and nothing to tell of them but how
-    many they are. Nearly all places are fine, which is why they are apart.
+    just as the state has it already: in the record that stands here. Nobody holds the node, asked
+    for the copy to go, or is busy there, and no time alone changes that. So there is nothing to
+    decide for them but to keep the copy, and nothing to tell of them but how many they are. Nearly
+    all places are fine, which is why they are apart.
     """
 
-    fine: Mapping[str, Place]
+    fine: Mapping[str, InstanceRecord]
     other: Mapping[str, Place]
-
-    def get(self, node: str) -> Place | None:
-        """The place of a node, if it is there."""
-        return self.fine.get(node) or self.other.get(node)
-
-    def every(self) -> Iterator[Place]:
-        """All of them, in no order that means anything."""
-        return chain(self.fine.values(), self.other.values())
 
     def count(self, which: Callable[[Place], bool | None]) -> int:
         """How many places are fine, or are others for which this holds."""

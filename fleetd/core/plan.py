@@ -252,7 +252,7 @@ def _wake_at(
         times += [
             place.eligibility.until
             for turn in turns
-            for place in turn.places.every()
+            for place in turn.places.other.values()
             if place.eligibility.until is not None and place.copies
         ]
     return min(times, default=None)

@@ -18,7 +18,6 @@ from fleetd.core.eligibility import Gate
 from fleetd.core.facts import Observation, Part, Slot
 from fleetd.core.glance import glance
 from fleetd.core.hostview import HostView
-from fleetd.core.instances import tells
 from fleetd.core.meta import Key
 from fleetd.core.node import Node
 from fleetd.core.placement import Place, Places, Sight, sight_of
@@ -37,6 +36,8 @@ class Sights:
 
     def __init__(self) -> None:
         """Nothing was seen yet."""
+        self.news: set[str] = set()
+        """The nodes that are not as they were at the last survey, or said something since."""
         self._fleet = ""
         self._nodes: dict[str, Node] = {}
         self._seen: dict[str, tuple[Part[Observation] | None, Sight]] = {}
@@ -48,17 +49,22 @@ class Sights:
             self._fleet = world.fleet
             self._seen = {}
         nodes = sorted(world.nodes, key=attrgetter("name"))
-        for at, node in enumerate(nodes):
-            before = self._nodes.get(node.name)
-            if before is not None and before == node:
-                nodes[at] = before
-        self._nodes = {node.name: node for node in nodes}
-        self._seen = {
-            name: self._sight(name, world.seen.get(name), world.looked.get(name, now))
-            for name in self._nodes
+        seen = {
+            node.name: self._sight(
+                node.name, world.seen.get(node.name), world.looked.get(node.name, now)
+            )
+            for node in nodes
         }
+        self.news.update(
+            node.name
+            for node in nodes
+            if seen[node.name] is not self._seen.get(node.name)
+            or node != self._nodes.get(node.name)
+        )
+        self._nodes = {node.name: node for node in nodes}
+        self._seen = seen
         self._kept = {state.key: self._keep(state) for state in world.sets}
-        return nodes, {name: sight for name, (_, sight) in self._seen.items()}
+        return nodes, {name: sight for name, (_, sight) in seen.items()}
 
     def kept(self, ds: Key) -> Kept:
         """What was made of a DaemonSet of the world taken last."""
@@ -78,14 +84,17 @@ class Sights:
 
 
 class Kept:
-    """What was made of one DaemonSet: the judge of its nodes, its fine places, other copies."""
+    """What was made of one DaemonSet: the judge of its nodes, its fine places, other copies.
+
+    `fine` is that of the last `Places`.
+    """
 
     def __init__(self, state: SetState) -> None:
         """Begin with a DaemonSet in its target revision."""
         self.gate = gate_of(state.daemonset)
         self.rest = min_ready_s(state.daemonset)
         self.replaces = state.daemonset.replaces
-        self.fine: Mapping[str, Place] = {}
+        self.fine: Mapping[str, InstanceRecord] = {}
         self.judged: dict[str, tuple[HostView, tuple[Copy, ...]]] = {}
         self._daemonset = state.daemonset
         self._revision = state.revision
@@ -106,23 +115,26 @@ def survey(
     nodes: Iterable[Node],
     sights: Mapping[str, Sight],
     now: float,
-    busy: Collection[str] = (),
-    memory: Sights | None = None,
+    busy: Collection[str],
+    memory: Sights,
 ) -> dict[Key, Places]:
     """The places of each DaemonSet, in the order of `nodes`; for `busy` see `World.busy`.
 
     `memory` is one that has taken the same world; it is brought up to date.
     """
-    turns = [
-        _Surveyor(state, Kept(state) if memory is None else memory.kept(state.key), now, busy)
-        for state in states
-    ]
+    turns = [_Surveyor(state, memory.kept(state.key), now, busy) for state in states]
     # Host by host, not set by set: what lies together in memory is read together.
     for node in nodes:
-        sight = sights[node.name]
+        sight, new = sights[node.name], node.name in memory.news
         for turn in turns:
-            turn.look(node, sight)
+            turn.look(node, sight, new=new)
+    memory.news.clear()
     return {turn.ds: turn.places() for turn in turns}
+
+
+def look_closely(state: SetState, node: Node, sight: Sight, now: float) -> Place:
+    """The place of one node, with all that can be said of it."""
+    return _Surveyor(state, Kept(state), now, ()).look_closely(node, sight)
 
 
 class _Surveyor:
@@ -138,28 +150,31 @@ class _Surveyor:
             slot.node for slot in state.slots if slot.kind == SlotKind.DELETE and not slot.released
         }
         self._instances = _Instances(state.instances)
-        self._fine: dict[str, Place] = {}
+        self._spoken_of = self._instances.doubled.union(self._asked, busy)
+        self._fine: dict[str, InstanceRecord] = {}
         self._other: dict[str, Place] = {}
 
-    def look(self, node: Node, sight: Sight) -> None:
-        """Take in one node."""
+    def look(self, node: Node, sight: Sight, *, new: bool) -> None:
+        """Take in one node; it is `new` where anything of it may differ from the last survey."""
         name = node.name
         known = self._instances.eldest.get(name)
-        spoken_of = name in self._asked or name in self._busy or name in self._instances.doubled
-        if known is not None and not spoken_of:
-            place = self._kept.fine.get(name)
-            if place is None or not place.still(node, sight, known):
-                place = self._if_fine(node, sight, known)
-            if place is not None:
-                self._fine[name] = place
+        if known is not None and name not in self._spoken_of:
+            before = None if new else self._kept.fine.get(name)
+            if before is known or before == known or self._is_fine(node, sight, known):
+                self._fine[name] = known
                 return
+        self._other[name] = self.look_closely(node, sight)
+
+    def look_closely(self, node: Node, sight: Sight) -> Place:
+        """The place of one node."""
+        name = node.name
         copies, eldest = self._copies(name, sight)
-        self._other[name] = Place(
+        return Place(
             node,
             self._kept.gate.judge(node, self._now),
             sight,
             copies,
-            known,
+            self._instances.eldest.get(name),
             eldest,
             name in self._asked,
             name in self._busy,
@@ -172,21 +187,15 @@ class _Surveyor:
         kept.judged = {node: kept.judged[node] for node in self._other if node in kept.judged}
         return Places(self._fine, self._other)
 
-    def _if_fine(self, node: Node, sight: Sight, known: InstanceRecord) -> Place | None:
-        """The place of a node about which nobody said anything, if it is a fine one."""
-        if sight.view is None or node.held:
-            return None
-        eligibility = self._kept.gate.judge(node, self._now)
-        if not eligibility.run:
-            return None
-        copy = glance(sight.view, self.ds, self._kept.rest, self._kept.replaces)
-        if copy is None or copy.revision != self._state.revision:
-            return None
-        return (
-            Place(node, eligibility, sight, (copy,), known)
-            if tells(known, copy, sight.at)
-            else None
-        )
+    def _is_fine(self, node: Node, sight: Sight, known: InstanceRecord) -> bool:
+        """Whether a node about which nobody said anything is a fine place, whatever the time."""
+        if node.held or known.revision != self._state.revision:
+            return False
+        kept = self._kept
+        eligibility = kept.gate.judge(node, self._now)
+        if not eligibility.run or eligibility.until is not None:
+            return False
+        return glance(sight, self.ds, known, kept.rest, kept.replaces)
 
     def _copies(self, node: str, sight: Sight) -> tuple[tuple[Copy, ...], Copy | None]:
         """The copies on a node, the one to keep first; the eldest where there are several."""

@@ -20,7 +20,7 @@ from fleetd.core.copies import Copy
 from fleetd.core.meta import Key
 from fleetd.core.placement import Place, sight_of
 from fleetd.core.plan import Plan
-from fleetd.core.survey import survey
+from fleetd.core.survey import look_closely
 from fleetd.core.world import World
 
 
@@ -34,8 +34,8 @@ def explain(node: str, ds: Key, world: World, result: Plan, now: float) -> tuple
     if not nodes or not states:
         return ()
     state = states[0]
-    sights = {node: sight_of(world.seen.get(node), world.fleet, world.looked.get(node, now))}
-    (place,) = survey(states, nodes, sights, now)[ds].every()
+    sight = sight_of(world.seen.get(node), world.fleet, world.looked.get(node, now))
+    place = look_closely(state, nodes[0], sight, now)
     lines = [f"{ds} on {node}", f"  eligible: {_eligible(place, now)}", f"  host: {_host(place)}"]
     lines += [f"  copy: {text}" for text in _copies(place)]
     decided = [entry for entry in result.decisions if (entry.node, entry.ds) == (node, ds)]

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
 from itertools import cycle
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
 from fleetd.core.copies import Copy, judge_view
+from fleetd.core.eligibility import ELIGIBLE
 from fleetd.core.facts import ContainerSeen, Slot
 from fleetd.core.glance import glance
 from fleetd.core.hostview import HostView, read
+from fleetd.core.instances import remember, tells
+from fleetd.core.placement import Place, Places, Sight
 from fleetd.core.plan import Plan, plan
+from fleetd.core.records import InstanceRecord, Phase as CopyPhase
 from fleetd.core.survey import Sights
-from fleetd.core.world import World
+from fleetd.core.world import SetState, World
 from tests.property.fleets import EVENTS, Event, Fleet
-from tests.unit.core.worlds import AGENT, Box, daemonset, observation
+from tests.unit.core.worlds import AGENT, NOW, Box, daemonset, node, observation
 
 ALWAYS = settings(
     max_examples=150,
@@ -190,6 +195,22 @@ BOXES = st.sets(st.sampled_from(sorted(ODD)), max_size=4).flatmap(
 ENGINES = st.sampled_from(("", "running", "running", "stopped", "foreign", "gone"))
 
 
+TOLD: dict[str, Any] = {
+    "slot": "b",
+    "revision": "r0",
+    "bundle": "another",
+    "phase": "Starting",
+    "ready": False,
+    "available": False,
+    "restarts": 9,
+    "message": "no route",
+    "started": 1.0,
+    "created": 0.0,
+    "members_json": "[]",
+}
+"""What the state may have of a copy otherwise than it is."""
+
+
 def view_of(box: Box, engine: str) -> HostView:
     name = box.unit.removesuffix(".service")
     container = ContainerSeen("c1", name, engine == "running", engine != "foreign", AGENT, box.slot)
@@ -199,16 +220,53 @@ def view_of(box: Box, engine: str) -> HostView:
     return view
 
 
-def try_glance(how: settings, overlooked: str = "") -> None:
+def close_look(view: HostView) -> tuple[Copy, ...]:
+    return judge_view(view, AGENT, MIN_READY_S)
+
+
+def told_of(view: HostView) -> InstanceRecord:
+    """What the state has once a copy was seen: of what is there, or of what is in order."""
+    copies = close_look(view) or close_look(view_of(Box(), ""))
+    place = Place(node("n0"), ELIGIBLE, Sight(view, NOW), copies)
+    changed, _ = remember(SetState(daemonset(), "r1"), Places({}, {"n0": place}), NOW)
+    return changed[0]
+
+
+def is_plain(copy: Copy) -> bool:
+    """Whether it is available, and there is nothing else to say of it than where it runs."""
+    return copy == Copy(
+        *(copy.ds, copy.slot, copy.revision),
+        running_revision=copy.revision,
+        bundle=copy.bundle,
+        phase=CopyPhase.RUNNING,
+        ready=True,
+        available=True,
+        active=True,
+        active_for_s=copy.active_for_s,
+        restarts=copy.restarts,
+        members=copy.members,
+    )
+
+
+def try_glance(how: settings, overlooked: str = "", unread: str = "") -> None:
+    """Compare glances with close looks.
+
+    What is `overlooked` on the host is as it should be to the glance, and what is `unread` in the
+    state is as on the host to it.
+    """
+    changes = st.just(unread) if overlooked or unread else st.sampled_from(("", *TOLD))
+
     @how
-    @given(box=BOXES, engine=ENGINES)
-    def run(box: Box, engine: str) -> None:
-        view = view_of(box, engine)
+    @given(box=BOXES, engine=ENGINES, change=changes)
+    def run(box: Box, engine: str, change: str) -> None:
         rosy = replace(box, **{overlooked: ROSY[overlooked]}) if overlooked in ROSY else box
-        found = glance(
-            view_of(rosy, "running" if overlooked == "engine" else engine), AGENT, MIN_READY_S
-        )
-        assert found is None or (found,) == judge_view(view, AGENT, MIN_READY_S)
+        shown = view_of(rosy, "running" if overlooked == "engine" else engine)
+        read_out = told_of(shown)
+        told = replace(read_out, **{change: TOLD[change]}) if change else read_out
+        if glance(Sight(shown, NOW), AGENT, read_out if unread else told, MIN_READY_S):
+            (copy,) = close_look(view_of(box, engine))
+            assert is_plain(copy)
+            assert tells(told, copy, NOW)
 
     run()
 
@@ -223,6 +281,12 @@ def test_a_glance_that_overlooks_something_is_caught(overlooked: str) -> None:
         try_glance(MANY, overlooked)
 
 
+@pytest.mark.parametrize("unread", TOLD)
+def test_a_glance_that_takes_the_state_for_granted_is_caught(unread: str) -> None:
+    with pytest.raises(AssertionError):
+        try_glance(MANY, unread=unread)
+
+
 @pytest.mark.parametrize(
     "box",
     [
@@ -234,11 +298,11 @@ def test_a_glance_that_overlooks_something_is_caught(overlooked: str) -> None:
     ],
 )
 def test_a_glance_is_enough_for_what_is_in_order(box: Box) -> None:
-    found = glance(view_of(box, "running"), AGENT, MIN_READY_S)
-    assert isinstance(found, Copy)
-    assert found.available
+    view = view_of(box, "running")
+    assert glance(Sight(view, NOW), AGENT, told_of(view), MIN_READY_S)
 
 
 def test_what_is_to_replace_units_of_the_host_is_looked_at_closely() -> None:
     units = daemonset(annotations={"fleetd/replaces": "old.service"}).replaces
-    assert glance(view_of(Box(), ""), AGENT, MIN_READY_S, units) is None
+    view = view_of(Box(), "")
+    assert not glance(Sight(view, NOW), AGENT, told_of(view), MIN_READY_S, units)
