@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import cycle, islice, repeat
+from multiprocessing import get_context
 
 from bench.measures import Measure, Teller
 from bench.options import Options
@@ -24,10 +25,11 @@ from fleetd.core.facts import (
     Slot,
     UnitState,
 )
+from fleetd.core.members import Member, MemberState, to_json
 from fleetd.core.meta import Key
 from fleetd.core.node import Node, Ssh
 from fleetd.core.plan import plan
-from fleetd.core.records import InstanceRecord
+from fleetd.core.records import InstanceRecord, Phase, RolloutRecord, RolloutState
 from fleetd.core.survey import Sights
 from fleetd.core.world import SetState, World
 
@@ -35,6 +37,8 @@ SETS = 20
 NOW = 1_000_000.0
 FLEET = "f1ee7"
 REVISION = "r1"
+BUNDLE = "digest"
+AGE_S = 600.0
 MOVED = 50
 LARGEST_S = 1.5
 """For 10,000 nodes; smaller fleets have no target of their own."""
@@ -43,29 +47,47 @@ LARGEST_S = 1.5
 def bench(options: Options) -> list[Measure]:
     collect_rarely()  # as every run does
     tell = Teller("planning")
+    rounds = max(3, options.rounds // 2)
     told = []
     for count in options.nodes:
-        world = _settled(_world(count))
+        first = _first_of_processes(count, rounds)
+        world = _world(count)
         memory = Sights()
-        plan(world, NOW + 60, memory)
-        # What a service does all the time, and what a single run does once.
-        kinds: dict[str, tuple[Iterator[World], Sights | None]] = {
-            "again, nothing new": (repeat(world), memory),
-            f"again, {MOVED} hosts looked at": (_said_anew(world), memory),
-            "nothing known before": (repeat(world), None),
+        _seconds(world, memory)
+        # What a service does all the time, and what every process does once.
+        kinds: dict[str, list[float]] = {
+            "again, nothing new": [_seconds(world, memory) for _ in range(rounds)],
+            f"again, {MOVED} hosts looked at": [
+                _seconds(told_anew, memory) for told_anew in islice(_said_anew(world), rounds)
+            ],
+            "the first of a process": first,
         }
         target = LARGEST_S if count == 10_000 else None
-        for kind, (worlds, known) in kinds.items():
-            samples = []
-            for _ in range(max(3, options.rounds // 2)):
-                now = next(worlds)
-                began = time.process_time()
-                decided = plan(now, NOW + 60, known)
-                samples.append(time.process_time() - began)
-                assert decided.settled
+        for kind, samples in kinds.items():
             what = f"{count} nodes x {SETS} DaemonSets, {kind}"
             told.append(tell.median(what, samples, "s", target=target))
     return told
+
+
+def _seconds(world: World, memory: Sights | None) -> float:
+    began = time.process_time()
+    decided = plan(world, NOW + 60, memory)
+    took = time.process_time() - began
+    assert decided.settled
+    assert not decided.rollouts
+    assert not decided.instances
+    return took
+
+
+def _first_of_processes(count: int, rounds: int) -> list[float]:
+    """Nothing was judged before in these, and none of the memory that it takes was in use."""
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        return list(pool.map(_first, repeat(count, rounds)))
+
+
+def _first(count: int) -> float:
+    collect_rarely()
+    return _seconds(_world(count), None)
 
 
 def _said_anew(world: World) -> Iterator[World]:
@@ -77,29 +99,8 @@ def _said_anew(world: World) -> Iterator[World]:
         yield world
 
 
-def _settled(world: World) -> World:
-    """The world after as many passes as it takes until none has anything to write down."""
-    for _ in range(5):
-        decided = plan(world, NOW)
-        if decided.settled and not decided.rollouts and not decided.instances:
-            return world
-        rollouts = {Key(row.namespace, row.name): row for row in decided.rollouts}
-        copies: dict[Key, list[InstanceRecord]] = defaultdict(list)
-        for row in decided.instances:
-            copies[Key(row.namespace, row.name)].append(row)
-        sets = tuple(
-            replace(
-                state,
-                rollout=rollouts.get(state.key, state.rollout),
-                instances=tuple(copies[state.key]) or state.instances,
-            )
-            for state in world.sets
-        )
-        world = replace(world, sets=sets)
-    raise AssertionError("a fleet where all is well does not settle")
-
-
 def _world(count: int) -> World:
+    """All is well, and the state has it."""
     keys = [Key("default", f"agent-{number}") for number in range(SETS)]
     nodes = tuple(
         Node(f"node-{number:05}", Ssh("192.0.2.1"), {"role": ("web", "db")[number % 2]})
@@ -107,11 +108,38 @@ def _world(count: int) -> World:
     )
     return World(
         nodes=nodes,
-        sets=tuple(SetState(_daemonset(key), REVISION) for key in keys),
+        sets=tuple(_state(key, nodes) for key in keys),
         seen={node.name: Known(_observation(node.name, keys)) for node in nodes},
         looked={node.name: NOW for node in nodes},
         fleet=FLEET,
     )
+
+
+def _state(key: Key, nodes: tuple[Node, ...]) -> SetState:
+    rollout = RolloutRecord(
+        *(*key, REVISION, RolloutState.COMPLETE),
+        baseline="",
+        reason="",
+        started=NOW - AGE_S,
+        last_progress=NOW,
+        finished=len(nodes),
+    )
+    members = to_json((Member("main", MemberState.RUNNING, ready=True),))
+    instances = tuple(
+        InstanceRecord(
+            *(*key, node.name, str(Slot.A), REVISION, BUNDLE, str(Phase.RUNNING)),
+            ready=True,
+            available=True,
+            restarts=0,
+            message="",
+            started=NOW - AGE_S,
+            seen=NOW,
+            created=NOW - AGE_S,
+            members_json=members,
+        )
+        for node in nodes
+    )
+    return SetState(_daemonset(key), REVISION, rollout, instances=instances)
 
 
 def _daemonset(key: Key) -> DaemonSet:
@@ -137,7 +165,7 @@ def _observation(node: str, keys: list[Key]) -> Observation:
         ledger=Known(
             tuple(
                 LedgerCopy(
-                    *(key, Slot.A, REVISION, "digest", Runtime.PODMAN),
+                    *(key, Slot.A, REVISION, BUNDLE, Runtime.PODMAN),
                     units={_target(key): Role.TARGET, unit: Role.MAIN},
                     files=tuple(f"/etc/systemd/system/{name}" for name in (_target(key), unit)),
                     containers=(unit.removesuffix(".service"),),
@@ -160,7 +188,7 @@ def _observation(node: str, keys: list[Key]) -> Observation:
                         active="active",
                         sub="running",
                         invocation="i1",
-                        active_for_s=600.0,
+                        active_for_s=AGE_S,
                         file_state="enabled",
                         stamp_revision=REVISION,
                         stamp_invocation="i1",

@@ -118,7 +118,10 @@ class Gate:
     def _judge(self, node: Node) -> tuple[Eligibility, Limits]:
         if self._by_name:
             return self._work_out(node), self._limits(node)
-        labels = tuple(label_is_unknown(node, key) or node.labels.get(key) for key in self._keys)
+        if node.unknown_labels:
+            labels = tuple(label_is_unknown(node, k) or node.labels.get(k) for k in self._keys)
+        else:
+            labels = tuple(map(node.labels.get, self._keys))
         key = (labels, node.taints)
         if (known := self._memo.get(key)) is None:
             known = self._memo[key] = self._work_out(node), self._limits(node)

@@ -21,6 +21,9 @@ from fleetd.core.placement import Sight
 from fleetd.core.records import InstanceRecord, Phase
 
 _ENABLED = frozenset({"enabled", "static", ""})
+# To look a member up in its enum takes longer than what is asked of it here.
+_MAIN, _PROBE, _TARGET = Role.MAIN, Role.PROBE, Role.TARGET
+_RUNNING = Phase.RUNNING
 
 
 def glance(
@@ -40,24 +43,22 @@ def glance(
     entry = entries[0]
     mains: tuple[tuple[str, int], ...] = ()
     restarts = 0
-    age = passing = inf
+    age = inf
     for name, role in entry.units.items():
         unit = view.units.get(name)
         if unit is None or not _is_in_order(unit, role):
             return False
-        if role is Role.TARGET:
+        if role is _TARGET:
             continue  # it only groups
-        if role is Role.MAIN and _is_started(view, entry, unit):
+        if role is _MAIN and _is_ready(view, entry, unit, min_ready):
             mains += ((name, unit.restarts),)
             restarts += unit.restarts
             age = min(age, unit.active_for_s or 0.0)
-            if unit.passing_for_s is not None:
-                passing = min(passing, unit.passing_for_s)
-        elif role is not Role.PROBE or not _passes(view, entry, unit):
+        elif role is not _PROBE or not _passes(view, entry, unit):
             return False
     return (
         bool(mains)
-        and min(age, passing) >= min_ready
+        and age >= min_ready
         and (not restarts or age >= SETTLE_S)
         and restarts == told.restarts
         and abs(sight.at - age - told.started) < JITTER_S
@@ -73,7 +74,7 @@ def _is_of(told: InstanceRecord, entry: LedgerCopy) -> bool:
         and not entry.replaced
         and told.available
         and told.ready
-        and told.phase == Phase.RUNNING
+        and told.phase == _RUNNING
         and not told.message
         and told.created > 0
         and told.slot == entry.slot
@@ -86,7 +87,7 @@ def _is_in_order(unit: UnitState, role: Role) -> bool:
     return (
         unit.active == "active"
         and unit.load == "loaded"
-        and (unit.file_state in _ENABLED or (role is Role.TARGET and unit.file_state == "disabled"))
+        and (unit.file_state in _ENABLED or (role is _TARGET and unit.file_state == "disabled"))
         and not unit.need_reload
         and unit.probe is not False
         and not unit.probe_message
@@ -94,9 +95,14 @@ def _is_in_order(unit: UnitState, role: Role) -> bool:
     )
 
 
-def _is_started(view: HostView, entry: LedgerCopy, unit: UnitState) -> bool:
-    """Whether it runs what the ledger names; and no probe looks at it that the ledger knows not."""
+def _is_ready(view: HostView, entry: LedgerCopy, unit: UnitState, min_ready: float) -> bool:
+    """Whether it runs what the ledger names, and has passed its probe for so long, if it says so.
+
+    No probe may look at it that the ledger does not know.
+    """
     if unit.sub != "running" or unit.stamp_invocation != unit.invocation:
+        return False
+    if unit.passing_for_s is not None and unit.passing_for_s < min_ready:
         return False
     prober = _prober(unit.id)
     known = prober not in view.units or prober in entry.units

@@ -72,10 +72,10 @@ def roll(
     account = Account(state.key, used, rules, slots, now)
     spare = _spare(places.other.values()) if rules.surge else 0
     turn = _Turn(state, progress, rules, account, spare, now)
-    key = state.key
+    key, as_wanted = state.key, Reason.UP_TO_DATE
     decisions = (
         *(turn.decide(place) for place in broken_first),
-        *(Keep(node, key, Reason.UP_TO_DATE) for node in places.fine),
+        *(Keep(node, key, as_wanted) for node in places.fine),
     )
     changed = {(slot.node, slot.revision): slot for slot in (*closed, *account.changed)}
     return Rolled(progress, rules, decisions, tuple(slot for _, slot in sorted(changed.items())))
