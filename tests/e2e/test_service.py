@@ -24,7 +24,8 @@ from tests.e2e.proof import never_two, snapshots
 pytestmark = pytest.mark.timeout(300)
 
 HOSTS = (
-    HostSpec("box", runtime="none", admin=True),
+    # fleetd wants a newer Python than hosts of every release have.
+    HostSpec("box", runtime="none", admin=True, release="bookworm"),
     HostSpec("web-1", runtime="none"),
     HostSpec("web-2", runtime="none"),
 )

@@ -87,7 +87,8 @@ class Registry:
             known = json.loads(file.read_text()) if file.exists() else {}
             known.setdefault("insecure-registries", []).append(self.address)
             file.write_text(json.dumps(known))
-            host.sh("systemctl reload docker")  # which returns before the daemon has read the file
+            # A reload in the middle of its start is lost, and one returns before the file is read.
+            host.sh("systemctl start docker && systemctl reload docker")
             told = f"docker info 2>/dev/null | grep -F {self.address}"
             wait_until(lambda: self.address in host.sh(told, check=False).stdout, 20, "docker")
             return
