@@ -34,8 +34,9 @@ printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # nothing starts wh
 chmod 755 "$root/usr/sbin/policy-rc.d"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 # podman fails inside debootstrap's --include. crun is left out: it wants CAP_SYS_RESOURCE.
+# As hosts are: the docker that focal began with is 19.03, and jammy's first runc fails without a memory controller.
 case $release in
-focal) # whose docker was 19.03 at first; the updates have one that fleetd and a host with cgroup 2 can use
+focal | jammy)
     echo "deb $mirror $release-updates main universe" >>"$root/etc/apt/sources.list"
     chroot "$root" apt-get update
     ;;
@@ -98,6 +99,8 @@ chroot "$root" systemctl enable lab-sysctl.service
 
 mkdir -p "$root/var/log/journal" "$root/etc/systemd/journald.conf.d" "$root/etc/docker" \
     "$root/etc/containers"
+# docker 29 would keep images in containerd, under other ids than podman's, which tests of images compare.
+case $release in jammy) echo '{"features": {"containerd-snapshotter": false}}' >"$root/etc/docker/daemon.json" ;; esac
 cat >"$root/etc/systemd/journald.conf.d/lab.conf" <<'CONF'
 [Journal]
 Storage=persistent

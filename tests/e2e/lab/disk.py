@@ -135,6 +135,7 @@ class Disk:
         return {
             "/var/lib/containers": where / "podman",
             "/var/lib/docker": where / "docker",
+            "/var/lib/containerd": where / "containerd",  # where docker 29 keeps its images
             "/var/lib/lab-agent": where / "agent",
         }
 
