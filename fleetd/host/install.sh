@@ -58,6 +58,7 @@ ledger_former() {
 # change: everything on disk, in an order that can be cut anywhere.
 change() {
   [ "$NEED" != restart ] || check_images || return 1
+  close_database || return 1
   if [ "$DISK$STOP" = 00 ]; then
     [ "$RELOAD" = 0 ] || { own && daemon_reload; }
     return
@@ -366,4 +367,12 @@ check_images() {
 check_image() {
   SAID=$(timeout -k 5 60 "$RUNTIME" image inspect --format '{{.Id}}' -- "$1" 2>&1) ||
     fail image "image $1 is not on this host: $SAID"
+}
+
+# close_database: podman keeps the variables of containers, secrets too; since 4.8 in a file that is open to all,
+# below a directory that is as well where systemd-tmpfiles made it, at a boot before podman was first used.
+close_database() {
+  [ "$RUNTIME" = podman ] && [ -n "$SECRETS" ] || return 0
+  database=$(timeout -k 5 60 podman info --format '{{.Store.GraphRoot}}' 2>/dev/null)/db.sql
+  [ ! -f "$database" ] || SAID=$(chmod 0600 -- "$database" 2>&1) || fail secrets "$SAID"
 }
