@@ -74,7 +74,9 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
     docker.service docker.socket containerd.service; do
     chroot "$root" systemctl disable "$unit" || true # not every release has every one
 done
+# No console, no modules to load, and a network that the lab makes.
 chroot "$root" systemctl mask console-getty.service getty.target systemd-firstboot.service \
+    systemd-modules-load.service \
     apt-daily.service apt-daily-upgrade.service e2scrub_reap.service \
     systemd-networkd.service systemd-resolved.service
 
