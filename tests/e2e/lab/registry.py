@@ -87,8 +87,8 @@ class Registry:
             known = json.loads(file.read_text()) if file.exists() else {}
             known.setdefault("insecure-registries", []).append(self.address)
             file.write_text(json.dumps(known))
-            host.sh("systemctl reload docker")  # which returns before the daemon has read the file
-            told = f"docker info 2>/dev/null | grep -F {self.address}"
+            # A reload returns before the daemon has read the file, and is lost while it starts.
+            told = f"systemctl reload docker; docker info 2>/dev/null | grep -F {self.address}"
             wait_until(lambda: self.address in host.sh(told, check=False).stdout, 20, "docker")
             return
         directory = host.rootfs / "etc/containers/registries.conf.d"
