@@ -65,7 +65,7 @@ SCRIPT = """\
 7 exec web-2 -- sh -c 'echo out; echo err >&2; exit 7'
 0 exec agent-web-1 -- hostname
 2 exec web-9 -- hostname
-0 logs ds/agent --tail 1
+0 logs ds/agent --tail 2
 2 logs ds/nothing
 0 label ds agent tier=x
 2 label ds agent tier=y
@@ -142,7 +142,7 @@ def played(admin: Admin) -> list[str]:
         code, *words = shlex.split(line)
         ended = admin.fleetd(*words, code=int(code), timeout=120)
         text = ended.stdout + (ended.stderr if code == "2" else "")
-        if words[0] == "logs":  # hosts answer in any order
+        if words[0] == "logs":  # hosts answer in any order, and systemd and its unit write in any
             text = "\n".join(sorted(text.splitlines()))
         text = text.replace(str(admin.directory), "DIR").partition("Events:")[0]
         for pattern, word in VOLATILE:

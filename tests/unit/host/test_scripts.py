@@ -81,3 +81,10 @@ def test_an_observe_cut_before_its_question_ends_says_nothing() -> None:
     done = carry(whole[:-1])
     assert b"part" not in done.stdout
     assert b"END" not in done.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_engine_is_asked_to_print_tabs(verb: str) -> None:
+    """Podman 3 prints nothing at all for a format with one."""
+    formats = [line for line in script(verb).decode().split("\n") if "{{" in line]
+    assert not [line for line in formats if "\t" in line or "\\t" in line or "$TAB" in line]
