@@ -30,9 +30,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 Verb = Callable[[Resource, Request, Peer], Awaitable[Response]]
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-LISTED = {"GET": "list", "HEAD": "list"}
-ADDED = {"POST": "create"}
-OBJECT = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+LOOKS = ("GET", "HEAD")
 
 
 def build(service: Service, *, verbs: Sequence[BaseRoute] = ()) -> Starlette:
@@ -61,17 +59,9 @@ class _Api:
 
     def routes(self, resource: Resource) -> list[Route]:
         """Where a resource is found, and its objects."""
-        one = f"{resource.within}/{{name}}"
-        paths: dict[str, dict[str, str]] = {
-            resource.everywhere: LISTED,
-            resource.within: LISTED | ADDED,
-            one: OBJECT,
-        }
-        if resource is resources.DAEMONSETS:
-            paths[f"{one}/status"] = {"GET": "get", "HEAD": "get"}
         return [
             Route(path, self._endpoint(resource, verbs), methods=METHODS)
-            for path, verbs in paths.items()
+            for path, verbs in resource.paths.items()
         ]
 
     def _endpoint(self, resource: Resource, verbs: Mapping[str, str]) -> Handler:
@@ -79,7 +69,7 @@ class _Api:
         known = {method: handlers[verb] for method, verb in verbs.items() if verb in resource.verbs}
 
         async def endpoint(request: Request) -> Response:
-            peer = peer_of(request, Right.READ if request.method in LISTED else Right.OPERATE)
+            peer = peer_of(request, Right.READ if request.method in LOOKS else Right.OPERATE)
             handler = known.get(request.method)
             if handler is None:
                 what = f"{request.method} is not possible at {request.url.path}"

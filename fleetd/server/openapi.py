@@ -10,7 +10,7 @@ from typing import Any
 
 from fleetd import __version__
 from fleetd.server import bodies
-from fleetd.server.resources import DAEMONSETS, GROUPS, RESOURCES, Resource
+from fleetd.server.resources import GROUPS, RESOURCES, Resource
 
 ROOT = "/openapi/v3"
 
@@ -47,22 +47,14 @@ def _document(api_version: str) -> Plain:
 
 
 def _paths(resource: Resource) -> Plain:
-    one = f"{resource.within}/{{name}}"
-    asked = {
-        resource.everywhere: {"get": "list"},
-        resource.within: {"get": "list", "post": "create"},
-        one: {"get": "get", "put": "update", "patch": "patch", "delete": "delete"},
-    }
-    if resource is DAEMONSETS:
-        asked[f"{one}/status"] = {"get": "get"}
     return {
         path: {
-            method: _operation(resource, verb)
+            method.lower(): _operation(resource, verb)
             for method, verb in verbs.items()
-            if verb in resource.verbs
+            if verb in resource.verbs and method != "HEAD"
         }
         | {"parameters": [_within(name) for name in ("namespace", "name") if f"{{{name}}}" in path]}
-        for path, verbs in asked.items()
+        for path, verbs in resource.paths.items()
     }
 
 

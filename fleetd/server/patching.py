@@ -5,6 +5,7 @@ Nothing is changed in place. What a patch leaves is held to the rules of documen
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from fleetd.api.merge import MERGE_KEYS, Path
@@ -121,7 +122,7 @@ def _ordered(items: list[Any], order: list[Any], path: Path) -> list[Any]:
     ]
 
 
-def _same(one: object, other: object, names: Any) -> bool:  # noqa: ANN401 - names to look at
+def _same(one: object, other: object, names: Collection[str]) -> bool:
     return bool(names) and all(_map(one).get(name) == _map(other).get(name) for name in names)
 
 

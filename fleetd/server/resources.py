@@ -13,6 +13,12 @@ GROUPS = {"v1": "/api/v1", "apps/v1": "/apis/apps/v1"}
 """Where each group and version lives."""
 
 
+_LISTED = {"GET": "list", "HEAD": "list"}
+_ADDED = {"POST": "create"}
+_READ = {"GET": "get", "HEAD": "get"}
+_OBJECT = _READ | {"PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """One resource: its names, where it lives, and what can be asked of it."""
@@ -48,6 +54,13 @@ class Resource:
         """The path of all objects of one namespace, or of all where there are none."""
         place = "/namespaces/{namespace}" if self.namespaced else ""
         return f"{GROUPS[self.api_version]}{place}/{self.plural}"
+
+    @property
+    def paths(self) -> dict[str, dict[str, str]]:
+        """Where it is found, and its objects: which method is which verb there, known or not."""
+        one = f"{self.within}/{{name}}"
+        paths = {self.everywhere: _LISTED, self.within: _LISTED | _ADDED, one: _OBJECT}
+        return paths | ({f"{one}/status": _READ} if self is DAEMONSETS else {})
 
 
 DAEMONSETS = Resource(
