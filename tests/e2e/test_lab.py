@@ -23,8 +23,7 @@ SPECS = (
     HostSpec("boss", user="root", login_shell="dash"),
     HostSpec("fish", login_shell="fish", noisy_bashrc=True),
     HostSpec("small", login_shell="tcsh", noisy_bashrc=True, disk_mb=48),
-    # fleetd wants a newer Python than hosts of every release have.
-    HostSpec("admin", runtime="none", admin=True, release="bookworm"),
+    HostSpec("admin", runtime="none", admin=True),
 )
 
 

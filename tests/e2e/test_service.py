@@ -24,8 +24,7 @@ from tests.e2e.proof import never_two, snapshots
 pytestmark = pytest.mark.timeout(300)
 
 HOSTS = (
-    # fleetd wants a newer Python than hosts of every release have.
-    HostSpec("box", runtime="none", admin=True, release="bookworm"),
+    HostSpec("box", runtime="none", admin=True),
     HostSpec("web-1", runtime="none"),
     HostSpec("web-2", runtime="none"),
 )

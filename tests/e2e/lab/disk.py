@@ -55,8 +55,9 @@ class HostSpec:
     With `noisy_bashrc` the login shell's rc file chatters on every connection. `disk_mb` limits the
     root filesystem, so that it can be filled. `release` is what the host was installed with.
     `admin` marks the box that also runs the coordinator: it alone has python3, the project and the
-    fleet's keys. A host of a release that has no podman gets docker where podman is asked for, so
-    that tests of no engine in particular run there as they are.
+    fleet's keys, and is always of the release whose Python is ours. A host of a release that has no
+    podman gets docker where podman is asked for, so that tests of no engine in particular run there
+    as they are.
     """
 
     name: str
@@ -71,7 +72,9 @@ class HostSpec:
     release: Release = field(default_factory=usual)
 
     def __post_init__(self) -> None:
-        if self.runtime == "podman" and self.release == "focal" and not self.admin:
+        if self.admin:
+            object.__setattr__(self, "release", "bookworm")
+        elif self.runtime == "podman" and self.release == "focal":
             object.__setattr__(self, "runtime", "docker")
 
 

@@ -135,7 +135,7 @@ class Fleet:
                 index=index,
                 run_name=self.run_name,
                 directory=self.directory / "hosts" / spec.name,
-                base=bases[_release(spec)],
+                base=bases[spec.release],
                 share=share,
                 keys=keys,
                 cgroup=self._group.child(spec.name),
@@ -161,7 +161,7 @@ class Fleet:
     @property
     def _releases(self) -> set[Release]:
         """Those of the hosts, and the one that the shared agent and images are made of."""
-        return {"bookworm", *(_release(spec) for spec in self._specs)}
+        return {"bookworm", *(spec.release for spec in self._specs)}
 
     def _write_known_hosts(self) -> None:
         lines = [f"{host.ip} {host.disk.host_key}\n" for host in self.hosts.values()]
@@ -242,11 +242,6 @@ class Fleet:
         text = f"defaults:\n  ssh: {json.dumps(ssh)}\nhosts:" + ("\n" if lines else " {}\n")
         path.write_text(text + "".join(lines))
         return path
-
-
-def _release(spec: HostSpec) -> Release:
-    """An admin box runs our own Python, which has to be its own too."""
-    return "bookworm" if spec.admin else spec.release
 
 
 def _fields(entry: Entry) -> dict[str, object]:
