@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fleetd.core.daemonset import DaemonSetSpec, UpdateStrategy
 from fleetd.core.facts import HOST_KEY_CHANGED, HostFacts, Slot
 from fleetd.core.key import Key, pod_name, pod_uid
 from fleetd.core.members import Member, MemberState, to_plain
@@ -56,6 +57,21 @@ HOST = NodeRecord(
 def pod(**more: Any) -> dict[str, Any]:
     host = replace(HOST, unreachable=more.pop("unreachable", ""))
     return pod_view(Pod(replace(COPY, **more), OWNER, REVISION, host, "uid-2"))
+
+
+def test_a_spec_is_shown_with_the_defaults_it_has() -> None:
+    """The view writes them out, so that reading needs no models; these are the models' own."""
+    shown = daemonset_view(OWNER, None)["spec"]
+    history = DaemonSetSpec.model_fields["revision_history_limit"].default
+    assert shown["revisionHistoryLimit"] == history
+    rolling = UpdateStrategy().rolling_update
+    assert shown["updateStrategy"] == {
+        "type": UpdateStrategy().type,
+        "rollingUpdate": {
+            "maxUnavailable": rolling.max_unavailable,
+            "maxSurge": rolling.max_surge,
+        },
+    }
 
 
 def test_daemonset() -> None:
